@@ -1,0 +1,134 @@
+"""Guarded memory: every tensor an op sees lies between canaries, at the strides its case asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rocassay.harness.inputs import Operands, Placement
+
+GUARD_BYTES = 64 * 1024
+"""Canary band before and after each tensor; wider than any page's misaddressing within a tile."""
+
+DENSE_LIMIT = 64 * 1024 * 1024
+"""Spans up to this many bytes are filled and checked everywhere; beyond it the gaps stay unmapped zero pages."""
+
+_ALIGNMENT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A canary byte that changed."""
+
+    tensor: str
+    """Name of the tensor the band belongs to."""
+    offset: int
+    """Byte offset relative to the tensor's first byte; negative in front of it."""
+    span: int
+    """Bytes from the tensor's first to its last element."""
+    count: int
+    """Changed canary bytes in all."""
+
+    def __str__(self) -> str:
+        if self.offset < 0:
+            place = f"{-self.offset} bytes before {self.tensor}"
+        elif self.offset >= self.span:
+            place = f"{self.offset - self.span} bytes past the end of {self.tensor}"
+        else:
+            place = f"in a stride gap of {self.tensor}, {self.offset} bytes from its start"
+        return f"{self.count} guard bytes overwritten, the first {place}"
+
+
+def _canary(count: int, device: torch.device) -> torch.Tensor:
+    # A period prime to every power of two shows a shifted copy of the band as damage, too.
+    return (torch.arange(count, device=device) % 251).to(torch.uint8).bitwise_xor_(0xA5)
+
+
+class Guarded:
+    """One tensor in its arena: [guard | lead | strided view | guard]."""
+
+    def __init__(self, name: str, logical: torch.Tensor, placement: Placement, device: torch.device) -> None:
+        self.name = name
+        size = logical.element_size()
+        strides = placement.strides or logical.contiguous().stride()
+        last = sum((n - 1) * s for n, s in zip(logical.shape, strides, strict=True)) if logical.numel() else -1
+        self.span = (last + 1) * size
+        self._first = _round_up(GUARD_BYTES + placement.lead)
+        self._bytes = torch.empty(self._first + _round_up(self.span) + GUARD_BYTES, dtype=torch.uint8, device=device)
+        self._dense = self._bytes.numel() <= DENSE_LIMIT
+        self._fill_canaries()
+        self.view = torch.as_strided(
+            self._bytes.view(logical.dtype), logical.shape, strides, storage_offset=self._first // size
+        )
+        self.view.copy_(logical)
+        self._before = logical
+
+    def _bands(self) -> list[slice]:
+        total = self._bytes.numel()
+        if self._dense:
+            return [slice(0, total)]
+        end = self._first + self.span
+        return [slice(0, GUARD_BYTES), slice(self._first - GUARD_BYTES, self._first), slice(end, end + GUARD_BYTES)]
+
+    def _fill_canaries(self) -> None:
+        for band in self._bands():
+            self._bytes[band] = _canary(band.stop - band.start, self._bytes.device)
+
+    def damage(self) -> Damage | None:
+        """The first changed canary byte outside the tensor's elements, if any."""
+        for band in self._bands():
+            changed = self._bytes[band] != _canary(band.stop - band.start, self._bytes.device)
+            if self._dense:
+                self._elements_of(changed).fill_(False)
+            where = changed.nonzero()
+            if where.numel():
+                offset = int(where[0]) + band.start - self._first
+                return Damage(self.name, offset, self.span, int(changed.sum()))
+        return None
+
+    def _elements_of(self, mask: torch.Tensor) -> torch.Tensor:
+        size = self.view.element_size()
+        return torch.as_strided(
+            mask,
+            (*self.view.shape, size),
+            (*(stride * size for stride in self.view.stride()), 1),
+            storage_offset=self._first,
+        )
+
+    def unchanged(self) -> bool:
+        """Whether the elements still hold the bytes they were given."""
+        now = self.view.cpu().contiguous().view(torch.uint8)
+        return torch.equal(now, self._before.contiguous().view(torch.uint8))
+
+
+def _round_up(count: int) -> int:
+    return -(-count // _ALIGNMENT) * _ALIGNMENT
+
+
+class Placed:
+    """All tensors of one call, guarded, on one device."""
+
+    def __init__(self, operands: Operands, device: torch.device) -> None:
+        self.operands = operands
+        self.guarded = {
+            name: Guarded(name, tensor, operands.placements.get(name, Placement()), device)
+            for name, tensor in operands.tensors().items()
+        }
+
+    def arguments(self) -> dict[str, object]:
+        """Keyword arguments for a launcher: guarded views and scalars."""
+        views = {name: guarded.view for name, guarded in self.guarded.items()}
+        return {**views, **self.operands.scalars}
+
+    def outputs(self) -> dict[str, torch.Tensor]:
+        """Contiguous CPU copies of the outputs."""
+        return {name: self.guarded[name].view.cpu().contiguous() for name in self.operands.outputs}
+
+    def damages(self) -> list[Damage]:
+        """Damaged canaries of every tensor, in argument order."""
+        return [damage for guarded in self.guarded.values() if (damage := guarded.damage())]
+
+    def mutated_inputs(self) -> list[str]:
+        """Names of inputs whose bytes changed."""
+        return [name for name in self.operands.inputs if not self.guarded[name].unchanged()]

@@ -1,0 +1,176 @@
+"""The command line: thin verbs over pytest and over pure functions of records.
+
+Heavy imports happen inside the verbs, so that `rocassay --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.options import Options
+
+app = typer.Typer(
+    name="rocassay",
+    help="Assay ROCm attention kernels against gold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+report = typer.Typer(help="Reports: pure functions of results.jsonl.", no_args_is_help=True)
+app.add_typer(report, name="report")
+
+OUT = Path("rocassay-out")
+
+Ops = Annotated[list[str] | None, typer.Option("--op", help="Only this op (repeatable).")]
+Arches = Annotated[list[str] | None, typer.Option("--arch", help="Only this gfx architecture (repeatable).")]
+Fp8s = Annotated[list[str] | None, typer.Option("--fp8", help="Only this FP8 flavour (repeatable).")]
+Blocks = Annotated[list[int] | None, typer.Option("--block-size", help="Only this block size (repeatable).")]
+Provider = Annotated[str, typer.Option("--provider", help="Whose implementation: rocassay, torch, or an entry point.")]
+EngineName = Annotated[str, typer.Option("--engine", help="interpreter or device. [default: the GPU, else interpreter]")]
+TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
+Workers = Annotated[str, typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def run(
+    op: Ops = None,
+    arch: Arches = None,
+    fp8: Fp8s = None,
+    block_size: Blocks = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    tier: TierName = "quick",
+    seed: Seed = None,
+    out: Out = OUT,
+    workers: Workers = "auto",
+    drills: Annotated[bool, typer.Option("--drills/--no-drills", help="Also inject every fault.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
+) -> None:
+    """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
+    from rocassay.harness.cli.running import execute
+
+    options = Options(
+        ops=tuple(op or ()),
+        arches=tuple(arch or ()),
+        fp8s=tuple(fp8 or ()),
+        block_sizes=tuple(block_size or ()),
+        provider=provider,
+        engine=engine,
+        tier=tier,
+        seed=seed,
+        out=out,
+        resume=resume,
+        suites=("kernels", "drills") if drills else ("kernels",),
+    )
+    raise typer.Exit(execute(options, workers=workers))
+
+
+@app.command()
+def drill(
+    fault: Annotated[list[str] | None, typer.Argument(help="Faults to inject; none means all.")] = None,
+    op: Ops = None,
+    arch: Arches = None,
+    fp8: Fp8s = None,
+    block_size: Blocks = None,
+    engine: EngineName = "",
+    tier: TierName = "quick",
+    seed: Seed = None,
+    out: Out = OUT / "drill",
+    workers: Workers = "0",
+) -> None:
+    """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
+    from rocassay.harness.cli.running import drill_faults
+
+    options = Options(
+        ops=tuple(op or ()),
+        arches=tuple(arch or ()),
+        fp8s=tuple(fp8 or ()),
+        block_sizes=tuple(block_size or ()),
+        faults=tuple(fault or ()),
+        engine=engine,
+        tier=tier,
+        seed=seed,
+        out=out,
+    )
+    raise typer.Exit(drill_faults(options, workers=workers))
+
+
+@app.command()
+def repro(
+    case: Annotated[str, typer.Argument(help="Case id, as printed by a run or a report.")],
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
+    json_: Json = False,
+) -> None:
+    """Judge one case again and show every gate and probe."""
+    from rocassay.harness.cli.showing import reproduce
+
+    raise typer.Exit(reproduce(case, provider=provider, engine=engine, fault=fault, as_json=json_))
+
+
+@app.command("list")
+def list_(
+    op: Ops = None,
+    arch: Arches = None,
+    fp8: Fp8s = None,
+    block_size: Blocks = None,
+    tier: TierName = "quick",
+    faults: Annotated[bool, typer.Option("--faults", help="List the fault catalogue instead.")] = False,
+    ids: Annotated[bool, typer.Option("--ids", help="Print every case id.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show ops, cases or faults."""
+    from rocassay.harness.cli.showing import list_cases, list_faults
+
+    if faults:
+        list_faults(as_json=json_)
+        return
+    options = Options(
+        ops=tuple(op or ()),
+        arches=tuple(arch or ()),
+        fp8s=tuple(fp8 or ()),
+        block_sizes=tuple(block_size or ()),
+        tier=tier,
+    )
+    list_cases(options, ids=ids, as_json=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what this machine can judge, and what is in the way."""
+    from rocassay.harness.cli.doctor import examine
+
+    raise typer.Exit(examine(as_json=json_))
+
+
+@report.command("html")
+def report_html(
+    results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. [default: report.html beside]")] = None,
+) -> None:
+    """Write the reviewer's page; exit code 0 iff the verdict is green."""
+    from rocassay.harness.cli.showing import write_html
+
+    raise typer.Exit(write_html(results, output))
+
+
+def main() -> None:
+    """Entry point: a known error is one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except RocassayError as error:
+        sys.stderr.write(f"rocassay: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

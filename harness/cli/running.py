@@ -1,0 +1,94 @@
+"""The verbs that run pytest."""
+
+from __future__ import annotations
+
+import os
+import pytest
+from rich.console import Console
+
+from rocassay.harness.cli.progress import Progress
+from rocassay.harness.options import RESULTS, Options
+from rocassay.harness.results import Assay, CaseRecord, Status, read, summary
+
+PLUGIN = "rocassay.harness.plugin"
+
+BAD_INPUT = 2
+"""Exit code for input that cannot be used, or a run that was stopped; the message is on stderr."""
+
+FINISHED = (0, 1, 5)
+"""pytest's exit codes for: all passed, some failed, nothing to do (all was done before)."""
+
+
+def execute(options: Options, *, workers: str, suites: tuple[str, ...]) -> int:
+    """Run suites under pytest with progress; print the verdict; exit code 0 iff green."""
+    options.checked()
+    assert options.out is not None
+    progress = Progress(Console(stderr=True))
+    status = _pytest(options, workers, suites, progress)
+    if status not in FINISHED:
+        return BAD_INPUT
+    assay = read(options.out / RESULTS)
+    _print_verdict(Console(), assay, progress.broken)
+    return 0 if status == 0 and not progress.broken else 1
+
+
+def _pytest(options: Options, workers: str, suites: tuple[str, ...], progress: Progress) -> int:
+    assert options.out is not None
+    count = str(os.cpu_count() or 1) if workers == "auto" else workers
+    options.out.mkdir(parents=True, exist_ok=True)
+    targets = [f"rocassay.suites.{suite}" for suite in suites]
+    arguments = ["--pyargs", *targets, "-p", PLUGIN, "-p", "no:cacheprovider", "--import-mode=importlib", "-q"]
+    # The worker's working directory and the user's pytest settings must not change the verdict.
+    arguments += ["-c", os.devnull, "--rootdir", str(options.out)]
+    arguments += [] if count == "0" else ["-n", count]
+    return int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
+
+
+def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
+    counts = ", ".join(f"{count} {status.value}" for status, count in summary(assay.cases).items())
+    if assay.cases:
+        console.print(f"cases: {counts}", highlight=False)
+    if assay.drills:
+        red = sum(record.status is Status.FAILED for record in assay.drills)
+        console.print(f"drills: {red} of {len(assay.drills)} red, as they must be", highlight=False)
+    reasons = [broken] if broken else assay.red_reasons()
+    for reason in reasons:
+        console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
+    if not reasons:
+        console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
+    console.print(f"records: {assay.path}", highlight=False, soft_wrap=True)
+
+
+def drill_faults(options: Options, *, workers: str) -> int:
+    """Run drills and print one row per fault."""
+    from rocassay.harness.faults import fault_named
+    from rocassay.harness.ops import discover
+
+    options.checked()
+    discover()
+    for name in options.faults:
+        fault_named(name)
+    assert options.out is not None
+    status = _pytest(options, workers, ("drills",), progress := Progress(Console(stderr=True)))
+    if status not in FINISHED:
+        return BAD_INPUT
+    assay = read(options.out / RESULTS)
+    _print_drills(Console(), assay)
+    return 0 if status == 0 else 1
+
+
+def _print_drills(console: Console, assay: Assay) -> None:
+    by_fault: dict[str, list[CaseRecord]] = {}
+    for record in assay.drills:
+        by_fault.setdefault(record.fault or "", []).append(record)
+    for fault, records in by_fault.items():
+        red = [record for record in records if record.status is Status.FAILED]
+        colour = "green" if len(red) == len(records) else "red"
+        console.print(f"[bold {colour}]{fault}[/]: {len(red)} of {len(records)} cases red", highlight=False)
+        for record in (red or records)[:1]:
+            names = ", ".join(dict.fromkeys(check.name for check in record.checks if not check.passed))
+            console.print(f"  caught by {names or 'nothing'} in {record.op}", highlight=False)
+            console.print(f"  {record.reason}", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"  {record.repro}", highlight=False, soft_wrap=True, markup=False)
+    for reason in assay.red_reasons():
+        console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)

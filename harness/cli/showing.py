@@ -1,0 +1,95 @@
+"""The verbs that show: cases, faults, one case in detail, reports."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rocassay.harness.cases import Case
+from rocassay.harness.faults import catalogue, fault_named
+from rocassay.harness.ops import discover, op_named, select_cases
+from rocassay.harness.options import RESULTS, Options
+from rocassay.harness.results import GREEN, CaseRecord, Status, read
+
+
+def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
+    """Print the selected cases: a table of counts, or every id."""
+    cases = select_cases(options.checked().tier_name, options.selection())
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps([str(case) for case in cases]))
+        return
+    if ids:
+        for case in cases:
+            console.print(str(case), highlight=False, soft_wrap=True, markup=False)
+        return
+    counts = Counter((case.op, case.arch, case.fp8, case.block_size) for case in cases)
+    blocks = sorted({case.block_size for case in cases})
+    table = Table("op", "arch", "fp8", *(f"bs {size}" for size in blocks), title=f"{len(cases)} cases, tier {options.tier}")
+    for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases)):
+        table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
+    console.print(table)
+
+
+def list_faults(*, as_json: bool) -> None:
+    """Print the fault catalogue."""
+    discover()
+    rows = [(fault.name, ", ".join(fault.ops), ", ".join(sorted(fault.caught_by)), fault.reference) for fault in catalogue()]
+    console = Console()
+    if as_json:
+        names = ("name", "ops", "caught_by", "reference")
+        console.print_json(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
+        return
+    table = Table("fault", "ops", "caught by", "happened in")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: bool) -> int:
+    """Judge one case and print every check; exit code 0 iff green (with a fault: iff red)."""
+    from rocassay.harness.controller import make_judge
+
+    case = Case.parse(text)
+    discover()
+    op_named(case.op)
+    injected = fault_named(fault) if fault else None
+    options = Options(provider=provider, engine=engine, tier="full").checked()
+    record = make_judge(options)(case, injected)
+    if as_json:
+        Console().print_json(record.model_dump_json())
+    else:
+        _print_record(Console(), record)
+    return 0 if (record.status is Status.FAILED if injected else record.status in GREEN) else 1
+
+
+def _print_record(console: Console, record: CaseRecord) -> None:
+    table = Table("check", "verdict", "statistic", "limit", "detail", title=record.case)
+    for check in record.checks:
+        verdict = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
+        numbers = ("" if value is None else f"{value:.4g}" for value in (check.statistic, check.limit))
+        where = f"\nfirst wrong: {check.coordinate}" if check.coordinate else ""
+        table.add_row(check.name, verdict, *numbers, (check.detail + where).replace("[", "\\["))
+    console.print(table)
+    seconds = ", ".join(f"{name} {value:.3f} s" for name, value in record.timings.items())
+    console.print(f"{record.status.value}; {seconds}; inputs {record.digest}; {record.device}", highlight=False)
+    if record.reason:
+        console.print(record.reason, markup=False, highlight=False, soft_wrap=True)
+
+
+def write_html(results: Path, output: Path | None) -> int:
+    """Write the page beside the results; exit code 0 iff the verdict is green."""
+    from rocassay.reports.html import write
+
+    source = results / RESULTS if results.is_dir() or not results.suffix else results
+    assay = read(source)
+    target = write(assay, output or source.with_name("report.html"))
+    console, reasons = Console(), assay.red_reasons()
+    for reason in reasons:
+        console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
+    console.print(f"report: {target}", highlight=False, soft_wrap=True)
+    return 1 if reasons else 0

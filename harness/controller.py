@@ -1,0 +1,227 @@
+"""The process that owns `results.jsonl`: header, records as they come, end; and what pytest needs to say."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import sys
+import time
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rocassay.harness.cases import Case
+from rocassay.harness.drills import drill_names
+from rocassay.harness.engines.base import Engine, engine
+from rocassay.harness.environment import commit, versions
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.faults import fault_named
+from rocassay.harness.judge import Judge, repro_command
+from rocassay.harness.ops import expected_cells, select_cases
+from rocassay.harness.options import RESULTS, Options
+from rocassay.harness.providers import provider
+from rocassay.harness.results import (
+    Assay,
+    CaseRecord,
+    Cell,
+    ResultsError,
+    ResultsWriter,
+    RunEnd,
+    RunHeader,
+    Status,
+    finished_keys,
+    read,
+    set_aside_cut_tail,
+    summary,
+)
+
+
+@functools.cache
+def default_engine() -> str:
+    """The GPU where there is one, else the interpreter."""
+    import torch
+
+    return "device" if torch.cuda.is_available() else "interpreter"
+
+
+@functools.lru_cache(maxsize=4)
+def chosen_engine(name: str) -> Engine:
+    """The engine called `name`, or the default one."""
+    return engine(name or default_engine())
+
+
+@functools.lru_cache(maxsize=4)
+def _cells(options: Options) -> tuple[Cell, ...]:
+    """Cells of the expected-to-run matrix that this run has to fill."""
+    if options.cases or not options.judges:
+        return ()
+    chosen = chosen_engine(options.engine)
+    wanted = expected_cells(chosen.name, options.selection())
+    # On a ROCm device only its own architecture can be expected; every other engine stands for all.
+    own = chosen.describe().get("arch")
+    return tuple(cell for cell in wanted if own is None or cell.arch == own)
+
+
+def is_expected(record: CaseRecord, options: Options) -> bool:
+    """Whether the matrix lists the record's cell, so that not running it is a failure."""
+    cell = Cell(
+        op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine
+    )
+    return cell in _cells(options)
+
+
+def make_judge(options: Options, run_id: str = "") -> Judge:
+    """A judge for the provider, engine and tier of a run."""
+    return Judge(provider(options.provider), chosen_engine(options.engine), options.tier_name, run_id)
+
+
+def explain(record: CaseRecord) -> str:
+    """A failing record in words: case, metric, value, limit, why the limit is that, and the repro line."""
+    lines = [f"{record.case} on {record.provider}/{record.engine}: {record.status.value}"]
+    if not any(not check.passed for check in record.checks):
+        lines.append(f"  {record.reason}")
+    for check in (check for check in record.checks if not check.passed):
+        limit = "" if check.limit is None else f" (limit {check.limit:g}: {check.reason})"
+        lines.append(f"  {check.name}: {check.detail}{limit}")
+        if check.coordinate:
+            lines.append(f"    first wrong: {check.coordinate}")
+    return "\n".join([*lines, f"  {record.repro}"])
+
+
+class Controller:
+    """Owns the results file of one run."""
+
+    def __init__(self, options: Options) -> None:
+        if options.out is None:
+            raise RocassayError("a run that writes records needs an output folder")
+        self.options = options
+        self.path = options.out / RESULTS
+        self.broken = ""
+        self._start = time.perf_counter()
+        self._engine = chosen_engine(options.engine)
+        provider(options.provider)
+        self._cases = select_cases(options.tier_name, options.selection(), options.seed) if options.judges else []
+        if options.judges and not self._cases:
+            raise RocassayError(f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is")
+        earlier = self._earlier()
+        self.run_id = earlier.headers[0].run_id if earlier and earlier.headers else uuid.uuid4().hex[:12]
+        self.done = self._done(earlier)
+        self._writer = ResultsWriter(self.path)
+        self._write_header(resumed=earlier is not None)
+
+    def _earlier(self) -> Assay | None:
+        """The interrupted run to continue; without --resume an older file is moved aside, never overwritten."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return None
+        if self.options.resume:
+            set_aside_cut_tail(self.path)
+            return read(self.path)
+        moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+        self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
+        return None
+
+    def _done(self, earlier: Assay | None) -> frozenset[tuple[str, str]]:
+        if earlier is None:
+            return frozenset()
+        keys = finished_keys(earlier)
+        mine = (self.options.provider, self._engine.name)
+        return frozenset((case, fault or "") for case, who, what, fault in keys if (who, what) == mine)
+
+    def _write_header(self, *, resumed: bool) -> None:
+        options, described = self.options, self._engine.describe()
+        self._writer.append(
+            RunHeader(
+                run_id=self.run_id,
+                started=_now(),
+                command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                tier=options.tier,
+                provider=options.provider,
+                engine=self._engine.name,
+                expected=_cells(options),
+                planned=len(self._cases),
+                drills=drill_names(options) if options.drills else (),
+                resumed=resumed,
+                versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
+                device=described.get("device", ""),
+                commit=commit(),
+            )
+        )
+
+    def take(self, record: str) -> None:
+        """Append a record that a worker sent as JSON."""
+        parsed = CaseRecord.model_validate_json(record)
+        self._append(parsed.model_copy(update={"run_id": self.run_id}))
+
+    def crashed(self, nodeid: str, text: str) -> None:
+        """Record an item whose process died or whose harness failed; items of other suites are ignored."""
+        found = re.search(r"\[(?:([\w-]+)@)?(\w+:.*)\]$", nodeid)
+        if found is None:
+            return
+        try:
+            case = Case.parse(found.group(2))
+        except RocassayError:
+            return
+        fault = found.group(1)
+        reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
+        self._append(self._crash_record(case, fault, reason))
+
+    def _crash_record(self, case: Case, fault: str | None, reason: str) -> CaseRecord:
+        return CaseRecord(
+            run_id=self.run_id,
+            case=str(case),
+            op=case.op,
+            arch=case.arch,
+            fp8=case.fp8,
+            block_size=case.block_size,
+            params=dict(case.params),
+            recipe=case.recipe,
+            seed=case.seed,
+            provider=self.options.provider,
+            engine=self._engine.name,
+            tier=self.options.tier,
+            fault=fault,
+            status=Status.CRASHED,
+            reason=reason,
+            versions=versions(),
+            commit=commit(),
+            repro=repro_command(
+                case, self.options.provider, self._engine.name, fault_named(fault) if fault else None
+            ),
+        )
+
+    def _append(self, record: CaseRecord) -> None:
+        if self.broken:
+            return
+        try:
+            self._writer.append(record)
+        except ResultsError as error:
+            self.broken = str(error)
+
+    def finish(self, *, interrupted: bool) -> list[str]:
+        """Write the end line and return the reasons for which the verdict is red."""
+        if not self.broken:
+            seconds = time.perf_counter() - self._start
+            end = RunEnd(run_id=self.run_id, finished=_now(), seconds=seconds, interrupted=interrupted)
+            try:
+                self._writer.append(end)
+            except ResultsError as error:
+                self.broken = str(error)
+        self._writer.close()
+        return [self.broken] if self.broken else read(self.path).red_reasons()
+
+    def summary(self) -> list[str]:
+        """The verdict in a few lines of text."""
+        assay = read(self.path)
+        counts = ", ".join(f"{count} {status.value}" for status, count in summary(assay.cases).items())
+        red = sum(record.status is Status.FAILED for record in assay.drills)
+        lines = [f"cases: {counts or 'none'}"]
+        if assay.drills:
+            lines.append(f"drills: {red} of {len(assay.drills)} red, as they must be")
+        reasons = [self.broken] if self.broken else assay.red_reasons()
+        lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
+        return [*lines, f"records: {self.path}"]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

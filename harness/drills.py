@@ -1,0 +1,46 @@
+"""Drills: runs that must go red because of an injected fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rocassay.harness.cases import Case
+from rocassay.harness.faults import Fault, catalogue, fault_named
+from rocassay.harness.ops import discover, select_cases
+from rocassay.harness.options import Options
+from rocassay.harness.results import CaseRecord, Status
+
+
+def select_drills(options: Options) -> list[tuple[Fault, Case]]:
+    """(fault, case) pairs of a run: in the quick tier one case per op and block size, else every case that applies."""
+    discover()
+    faults = [fault_named(name) for name in options.faults] or list(catalogue())
+    cases = select_cases(options.tier_name, options.selection(), options.seed)
+    return [pair for fault in faults for pair in _pairs(fault, cases, thin=options.tier == "quick")]
+
+
+def _pairs(fault: Fault, cases: list[Case], *, thin: bool) -> Iterator[tuple[Fault, Case]]:
+    seen: set[tuple[str, int]] = set()
+    for case in cases:
+        spot = (case.op, case.block_size)
+        if case.op in fault.ops and fault.applies(case) and not (thin and spot in seen):
+            seen.add(spot)
+            yield fault, case
+
+
+def drill_names(options: Options) -> tuple[str, ...]:
+    """Faults whose drill the run has to show red."""
+    return tuple(dict.fromkeys(fault.name for fault, _ in select_drills(options)))
+
+
+def verdict_of(fault: Fault, record: CaseRecord) -> CaseRecord:
+    """The record as a drill sees it: green, or red for undeclared reasons only, is blind."""
+    if record.status is Status.PASSED:
+        reason = "every check stayed green: these inputs cannot reveal the fault"
+        return record.model_copy(update={"status": Status.BLIND, "reason": reason})
+    saw = {check.name for check in record.checks if not check.passed}
+    if record.status is Status.FAILED and not saw & fault.caught_by:
+        declared, other = ", ".join(sorted(fault.caught_by)), ", ".join(sorted(saw))
+        reason = f"red, but only by {other}; the fault is declared to be caught by {declared}"
+        return record.model_copy(update={"status": Status.BLIND, "reason": reason})
+    return record

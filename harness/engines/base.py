@@ -1,0 +1,115 @@
+"""What an engine is: the thing that executes kernel launches, and what it reports of a session."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, runtime_checkable
+
+from rocassay.harness.engines.launch import Launch
+from rocassay.harness.errors import RocassayError
+
+if TYPE_CHECKING:
+    import torch
+
+    from rocassay.harness.arch import Target
+
+FindingKind: TypeAlias = Literal["out_of_bounds_read", "out_of_bounds_write"]
+
+
+class UnknownEngine(RocassayError, ValueError):
+    """The named engine does not exist."""
+
+
+class EngineUnavailable(RocassayError, RuntimeError):
+    """The engine exists, but cannot run on this machine or with this Triton."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A memory access outside every tensor that the launch was given.
+
+    Attributes:
+        kind: "out_of_bounds_read" or "out_of_bounds_write" (atomics count as writes).
+        kernel: name of the launched kernel.
+        tensor: the argument whose bytes are nearest to the first such access.
+        byte_offset: of the first such access, from that tensor's first byte; negative is before it.
+        program: (x, y, z) of the first program instance that did it.
+        line: line in the kernel's source file, None where the engine does not know it.
+        lanes: how many accesses of this kind the launch made at this line near this tensor.
+    """
+
+    kind: FindingKind
+    kernel: str
+    tensor: str
+    byte_offset: int
+    program: tuple[int, int, int]
+    line: int | None
+    lanes: int
+
+
+def _no_launches() -> list[Launch]:
+    return []
+
+
+def _no_findings() -> list[Finding]:
+    return []
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened in a session, in order; it grows while the session runs."""
+
+    launches: list[Launch] = field(default_factory=_no_launches)
+    findings: list[Finding] = field(default_factory=_no_findings)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Executes kernel launches made within a session."""
+
+    @property
+    def name(self) -> str:
+        """The name by which `engine` finds it."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors that kernels are given must live."""
+        ...
+
+    def target(self, arch: str) -> Target:
+        """The target that launchers see: decisions of `arch`, abilities of this engine."""
+        ...
+
+    def unavailable(self, arch: str, fp8: str) -> str | None:
+        """Why cases of `arch` and FP8 format `fp8` cannot run here, in words; None when they can."""
+        ...
+
+    def session(self) -> AbstractContextManager[Trace]:
+        """While open, launches run on this engine. Raises EngineUnavailable on entry."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """Versions of everything that computes, and the device's name."""
+        ...
+
+
+_ENGINES: dict[str, str] = {
+    "interpreter": "rocassay.harness.engines.interpreter:InterpreterEngine",
+    "device": "rocassay.harness.engines.device:DeviceEngine",
+}
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name; imports it on first use.
+
+    Raises UnknownEngine naming the engines that exist. An engine that exists but cannot run here is
+    still returned: ask `unavailable`, or let `session` raise EngineUnavailable.
+    """
+    path = _ENGINES.get(name)
+    if path is None:
+        raise UnknownEngine(f"there is no engine {name!r}; choose one of {', '.join(sorted(_ENGINES))}")
+    module, _, attribute = path.partition(":")
+    return cast("Engine", getattr(importlib.import_module(module), attribute)())

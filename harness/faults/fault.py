@@ -1,0 +1,105 @@
+"""A fault: a named defect of the field, injected from outside by changing exactly one thing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rocassay.harness.cases import Case
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.inputs import Operands
+
+
+class UnknownFault(RocassayError, KeyError):
+    """No fault of that name is in the catalogue."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDispatch:
+    """Replace an entry of the dispatch table."""
+
+    change: Callable[[Any], Any]
+    """Dispatch table -> dispatch table."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeVariant:
+    """Replace a decision the dispatcher handed to the launcher."""
+
+    change: Callable[[Any], Any]
+    """Variant -> variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeInputs:
+    """Replace a metadata buffer or an input."""
+
+    change: Callable[[Operands], Operands]
+    """Operands -> operands; the golden keeps the originals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSource:
+    """Rewrite one line of a kernel's source; the module is executed again under another name."""
+
+    module: str
+    """Import path of the module that holds the line."""
+    line: str
+    """The line, without indentation; it must occur exactly once."""
+    becomes: str
+    """What it is replaced by; several lines keep the indentation of the first."""
+
+
+Seam = ChangeDispatch | ChangeVariant | ChangeInputs | ChangeSource
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One injectable defect."""
+
+    name: str
+    """Name in the catalogue."""
+    reference: str
+    """Where it really happened."""
+    summary: str
+    """Cause and symptom in one sentence."""
+    seams: Mapping[str, Seam]
+    """Per op whose implementation it breaks, the one thing it changes."""
+    applies: Callable[[Case], bool]
+    """Cases that must see it; the others are not drilled."""
+    caught_by: frozenset[str]
+    """Names of the checks of which at least one must turn red."""
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """Ops whose implementation it breaks."""
+        return tuple(self.seams)
+
+
+_CATALOGUE: dict[str, Fault] = {}
+
+
+def register(fault: Fault) -> Fault:
+    """Add a fault to the catalogue; ValueError for a second fault of the same name."""
+    if fault.name in _CATALOGUE:
+        raise ValueError(f"fault {fault.name!r} is registered twice")
+    _CATALOGUE[fault.name] = fault
+    return fault
+
+
+def catalogue() -> tuple[Fault, ...]:
+    """All registered faults, in order of registration."""
+    return tuple(_CATALOGUE.values())
+
+
+def fault_named(name: str) -> Fault:
+    """The fault called `name`; UnknownFault suggests the nearest names."""
+    if name in _CATALOGUE:
+        return _CATALOGUE[name]
+    near = difflib.get_close_matches(name, _CATALOGUE, n=3) or sorted(_CATALOGUE)[:3]
+    raise UnknownFault(f"no fault is called {name!r}; did you mean {', '.join(near)}? `rocassay list --faults` has all")

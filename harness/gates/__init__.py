@@ -1,0 +1,9 @@
+"""Gates: (actual, golden, plan) -> verdict."""
+
+from __future__ import annotations
+
+from rocassay.harness.gates.exact import ExactBytes
+from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.gates.whitened import Whitened
+
+__all__ = ["ExactBytes", "Verdict", "Whitened"]

@@ -1,0 +1,39 @@
+"""Exact gate: the bytes of an output, touched and untouched, are the expected ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.inputs import as_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExactBytes:
+    """The whole buffer that an output must equal, byte by byte."""
+
+    expected: torch.Tensor
+    """Same shape and dtype as the output; bytes that must stay untouched hold their initial value."""
+    alternatives: tuple[torch.Tensor, ...] = ()
+    """Other buffers of which a byte may be taken where the contract leaves a choice."""
+
+    def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
+        """One verdict; the index is that of the first wrong element."""
+        found, wanted = as_bytes(actual), as_bytes(self.expected)
+        wrong = found != wanted
+        for alternative in self.alternatives:
+            wrong &= found != as_bytes(alternative)
+        count = int(wrong.sum())
+        reason = "the contract defines every byte; nothing is rounded twice"
+        if not count:
+            detail = f"all {found.numel()} bytes of {output} are the expected ones"
+            return [Verdict("bytes", True, detail, 0.0, 0.0, reason)]
+        place = tuple(int(i) for i in wrong.reshape(-1).nonzero()[0])
+        index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place[0]), found.shape))
+        detail = (
+            f"{count} of {found.numel()} bytes of {output} differ; the first: "
+            f"found {int(found[index]):#04x}, expected {int(wanted[index]):#04x}"
+        )
+        return [Verdict("bytes", False, detail, float(count), 0.0, reason, output, index[:-1])]

@@ -1,0 +1,35 @@
+"""What every gate and probe returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rocassay.harness.results import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Result of one gate or probe; `index` is the first wrong element of `output`."""
+
+    name: str
+    passed: bool
+    detail: str
+    statistic: float | None = None
+    limit: float | None = None
+    reason: str = ""
+    output: str | None = None
+    index: tuple[int, ...] | None = None
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+    def check(self, kind: str) -> Check:
+        """The verdict as an entry of a record, without its coordinate."""
+        return Check(
+            name=self.name,
+            kind="gate" if kind == "gate" else "probe",
+            passed=self.passed,
+            statistic=self.statistic,
+            limit=self.limit,
+            reason=self.reason,
+            detail=self.detail,
+            metrics=self.metrics,
+        )

@@ -1,0 +1,114 @@
+"""Deterministic inputs: a counter-based generator, placement in memory, and digests.
+
+Word i of a stream is a pure function of (case id, tensor name, i): Philox4x64-10 (Salmon et al., SC 2011), whose
+raw output NumPy keeps stable. Numbers are made from words by integer arithmetic and exact scaling only, so the
+bytes are equal on every machine and device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rocassay.harness.cases import Case, Value
+
+
+class Stream:
+    """A named, counter-based source of random numbers."""
+
+    def __init__(self, *key: str | int) -> None:
+        text = "\x1f".join(str(part) for part in key).encode()
+        self._key = key
+        self._seed = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), dtype=np.uint64)
+
+    @classmethod
+    def of(cls, case: Case) -> Stream:
+        """The stream of a case.
+
+        The arch is left out: both chips are then judged on the same numbers, and one golden serves both.
+        """
+        return cls(case.op, case.fp8, case.block_size, repr(case.params), case.recipe, case.seed)
+
+    def child(self, name: str) -> Stream:
+        """An independent stream for one tensor."""
+        return Stream(*self._key, name)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """The first `count` raw 64-bit words."""
+        return np.random.Philox(key=self._seed, counter=0).random_raw(count)
+
+    def integers(self, low: int, high: int, size: tuple[int, ...] | int) -> NDArray[np.int64]:
+        """Integers in [low, high), by multiply and shift (bias below 2^-32 for spans under 2^31)."""
+        shape = (size,) if isinstance(size, int) else size
+        words = self.words(int(np.prod(shape))) >> np.uint64(32)
+        scaled = (words * np.uint64(high - low)) >> np.uint64(32)
+        return scaled.astype(np.int64).reshape(shape) + low
+
+    def permutation(self, count: int) -> NDArray[np.int64]:
+        """A permutation of 0..count-1."""
+        return np.argsort(self.words(count), kind="stable").astype(np.int64)
+
+    def gaussian(self, size: tuple[int, ...] | int) -> NDArray[np.float64]:
+        """Nearly normal numbers, mean 0 and standard deviation 1.001: four uniform 16-bit lanes summed.
+
+        Each is an integer times 111 * 2^-22, so float64 holds it exactly on every machine.
+        """
+        shape = (size,) if isinstance(size, int) else size
+        lanes = self.words(int(np.prod(shape))).view(np.uint16).reshape(*shape, 4).astype(np.int64)
+        centred = lanes.sum(axis=-1) - 2 * 65535
+        # The variance of one lane is 2^32/12, of the sum 2^32/3; 111/64 ~ sqrt(3) keeps the arithmetic exact.
+        return centred * (111.0 / 64.0) / 65536.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a tensor lies in memory: element strides and the room in front of it."""
+
+    strides: tuple[int, ...] | None = None
+    """Element strides; None means contiguous."""
+    lead: int = 0
+    """Bytes reserved before the first element, beyond the guard band (a wrapped 32-bit offset lands there)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """Everything an op is called with; logical values on the CPU, placement apart."""
+
+    inputs: Mapping[str, torch.Tensor]
+    """Tensors the op may only read."""
+    outputs: Mapping[str, torch.Tensor]
+    """Tensors the op writes, filled with what it must leave untouched or overwrite."""
+    scalars: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """Further keyword arguments."""
+    workspaces: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    """Scratch memory the caller owns; poisoned, never compared."""
+    placements: Mapping[str, Placement] = field(default_factory=dict[str, Placement])
+    """Placement by tensor name; missing names are contiguous."""
+    unread: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    """For input tensors: bool mask of the elements on which no visible result may depend."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        return {**self.inputs, **self.outputs, **self.workspaces}
+
+
+def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's elements as uint8 in a new last dimension (contiguous copy if needed)."""
+    flat = tensor.contiguous()
+    return flat.reshape(*flat.shape, 1).view(torch.uint8)
+
+
+def digest(operands: Operands) -> str:
+    """First 16 hex digits of the SHA-256 of all inputs and outputs: names, dtypes, shapes, strides and bytes."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted({**operands.inputs, **operands.outputs}.items()):
+        placement = operands.placements.get(name, Placement())
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {placement.strides}".encode())
+        sha.update(as_bytes(tensor).numpy().tobytes())
+    sha.update(repr(sorted(operands.scalars.items())).encode())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,251 @@
+"""One case, judged: inputs -> (provider on engine) -> outputs -> gates and probes against the golden -> record."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from rocassay.harness.arena import Placed
+from rocassay.harness.cases import Case
+from rocassay.harness.engines.base import Engine, Trace
+from rocassay.harness.environment import commit, versions
+from rocassay.harness.faults.fault import ChangeDispatch, ChangeInputs, ChangeSource, ChangeVariant, Fault
+from rocassay.harness.faults.source import mutated
+from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
+from rocassay.harness.inputs import Operands, Stream, digest
+from rocassay.harness.ops import SUITES, Expectation, Op, Tier, op_named
+from rocassay.harness.probes import EVERY_OP, Observation
+from rocassay.harness.providers import Provider
+from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
+
+DIGESTS = "digests.json"
+"""File beside the shipped ops' declarations that pins the digests of their inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Inputs and golden of a case; shared by everything that is judged on the same numbers."""
+
+    operands: Operands
+    expectations: Mapping[str, Expectation]
+    digest: str
+    peer: tuple[Verdict, ...]
+    seconds: dict[str, float]
+
+
+@functools.lru_cache(maxsize=16)
+def _prepare(op_name: str, key: Case) -> Prepared:
+    op = op_named(op_name)
+    start = time.perf_counter()
+    operands = op.inputs(key, Stream.of(key))
+    drawn = time.perf_counter()
+    expectations = op.golden(key, operands)
+    judged = time.perf_counter()
+    peer = tuple(_peer_validity(op, key, operands, expectations))
+    seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
+    return Prepared(operands, expectations, digest(operands), peer, seconds)
+
+
+def _peer_validity(
+    op: Op, case: Case, operands: Operands, expectations: Mapping[str, Expectation]
+) -> Iterator[Verdict]:
+    whitened = {name: e for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
+    if not whitened:
+        return
+    placed = Placed(operands, torch.device("cpu"))
+    op.peer(case, placed.arguments())
+    outputs = placed.outputs()
+    for name, expectation in whitened.items():
+        judged = expectation.judge(name, outputs[name])
+        broken = next((verdict for verdict in judged if not verdict.passed), None)
+        rms, (low, high) = expectation.rms_z(outputs[name]), expectation.peer_limits()
+        reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
+        count = int((expectation.visible & (expectation.sigma > 0)).sum())
+        valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
+        detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
+        statistic = None if count < PEER_MINIMUM else rms
+        yield Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
+
+
+@functools.cache
+def pinned_digests() -> dict[str, str]:
+    """Digests of the quick tier's inputs, by case id without arch."""
+    file = resources.files(SUITES) / DIGESTS
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges cases of one run: a provider on an engine."""
+
+    provider: Provider
+    engine: Engine
+    tier: Tier
+    run_id: str
+    _described: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
+        """The record of one case, with a fault injected if one is given."""
+        op = op_named(case.op)
+        blocked = self.engine.unavailable(case.arch, case.fp8) or self.provider.unavailable(op, case)
+        if blocked:
+            return self._record(case, fault, Status.NOT_RUN, blocked)
+        prepared = _prepare(op.name, shared(case))
+        try:
+            return self._judge(op, case, fault, prepared)
+        except Exception as error:  # noqa: BLE001  whatever an implementation raises is a verdict on it
+            return self._record(case, fault, Status.CRASHED, f"{type(error).__name__}: {error}", digest=prepared.digest)
+
+    def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
+        start = time.perf_counter()
+        run = _Run(op, self.provider, self.engine, fault)
+        outputs = run(case, prepared.operands)
+        ran = time.perf_counter()
+        gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
+        seen = Observation(
+            case=case,
+            provider=self.provider.name,
+            target=self.engine.target(case.arch),
+            variant=run.variant,
+            operands=prepared.operands,
+            outputs=outputs,
+            expectations=prepared.expectations,
+            placed=run.placed,
+            trace=run.trace,
+            rerun=lambda other, operands: _Run(op, self.provider, self.engine, fault)(other, operands),
+        )
+        worth = self.tier != "quick" or op.probed(case)
+        probes = [p.check(seen) for p in (*EVERY_OP, *op.probes) if not p.reruns or (worth and fault is None)]
+        checks = [
+            *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
+            *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
+            *(v.check("gate") for v in (*prepared.peer, *self._input_digest(case, prepared))),
+        ]
+        status, reason = _status(checks)
+        timings = {**prepared.seconds, "run": ran - start, "judge": time.perf_counter() - ran}
+        return self._record(
+            case,
+            fault,
+            status,
+            reason,
+            checks=tuple(checks),
+            first_wrong=next((c.coordinate for c in checks if c.coordinate), None),
+            timings=timings,
+            counts=_counts(run.trace, outputs),
+            launches=tuple(launch.name for launch in run.trace.launches),
+            digest=prepared.digest,
+        )
+
+    def _check(self, op: Op, case: Case, operands: Operands, verdict: Verdict, kind: str) -> Check:
+        check = verdict.check(kind)
+        if verdict.output is None or verdict.index is None:
+            return check
+        coordinate: Coordinate = op.locate(case, operands, verdict.output, verdict.index)
+        return check.model_copy(update={"coordinate": coordinate})
+
+    def _input_digest(self, case: Case, prepared: Prepared) -> Iterator[Verdict]:
+        pinned = pinned_digests().get(str(shared(case)))
+        if pinned is not None:
+            same = pinned == prepared.digest
+            detail = f"inputs have digest {prepared.digest}" + ("" if same else f", pinned is {pinned}")
+            yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
+
+    def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
+        self._described = self._described or self.engine.describe()
+        return CaseRecord(
+            run_id=self.run_id,
+            case=str(case),
+            op=case.op,
+            arch=case.arch,
+            fp8=case.fp8,
+            block_size=case.block_size,
+            params=dict(case.params),
+            recipe=case.recipe,
+            seed=case.seed,
+            provider=self.provider.name,
+            engine=self.engine.name,
+            tier=self.tier,
+            fault=fault.name if fault else None,
+            status=status,
+            reason=reason,
+            versions=versions(),
+            device=self._described.get("device", ""),
+            commit=commit(),
+            repro=repro_command(case, self.provider.name, self.engine.name, fault),
+            **more,
+        )
+
+
+def repro_command(case: Case, provider: str, engine: str, fault: Fault | None = None) -> str:
+    """Command that judges the case again."""
+    options = "" if provider == "rocassay" else f" --provider {provider}"
+    options += f" --fault {fault.name}" if fault else ""
+    return f"rocassay repro '{case}' --engine {engine}{options}"
+
+
+def shared(case: Case) -> Case:
+    """The case without its arch: inputs, golden and pinned digest serve every chip."""
+    return replace(case, arch="any")
+
+
+def _counts(trace: Trace, outputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    programs = sum(x * y * z for x, y, z in (launch.grid for launch in trace.launches))
+    elements = sum(tensor.numel() for tensor in outputs.values())
+    return {"launches": len(trace.launches), "programs": programs, "elements": elements}
+
+
+_UNTRUSTED = ("peer", "inputs-digest")
+"""Checks of the harness itself: when one fails, the case says nothing about the implementation."""
+
+
+def _status(checks: list[Check]) -> tuple[Status, str]:
+    broken = [check for check in checks if not check.passed and check.name in _UNTRUSTED]
+    if broken:
+        return Status.INVALID, f"{broken[0].name}: {broken[0].detail}"
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return Status.PASSED, ""
+    first = next((check for check in failed if check.coordinate), failed[0])
+    place = f" at {first.coordinate}" if first.coordinate else ""
+    return Status.FAILED, f"{first.name}: {first.detail}{place}"
+
+
+class _Run:
+    """One execution of an op with a fault's change applied at its seam."""
+
+    def __init__(self, op: Op, provider: Provider, engine: Engine, fault: Fault | None) -> None:
+        self._op, self._provider, self._engine = op, provider, engine
+        self._fault = fault
+        self._seam = fault.seams.get(op.name) if fault else None
+        self.variant: Any = None
+        self.placed: Placed
+        self.trace: Trace
+
+    def __call__(self, case: Case, operands: Operands) -> dict[str, torch.Tensor]:
+        seam, dispatch = self._seam, self._op.dispatch
+        if isinstance(seam, ChangeDispatch):
+            dispatch = seam.change(dispatch)
+        self.variant = self._op.variant(case, self._engine.target(case.arch), dispatch)
+        if isinstance(seam, ChangeVariant):
+            self.variant = seam.change(self.variant)
+        if isinstance(seam, ChangeInputs):
+            operands = seam.change(operands)
+        self.placed = Placed(operands, self._engine.device)
+        with self._engine.session() as self.trace:
+            self._provider.call(self._op, case, self.placed.arguments(), self.variant, self._module())
+        return self.placed.outputs()
+
+    def _module(self) -> ModuleType | None:
+        if self._fault and isinstance(self._seam, ChangeSource):
+            return mutated(self._fault.name, self._seam)
+        return None
+

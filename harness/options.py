@@ -1,0 +1,106 @@
+"""What a run was asked to do; travels from the command line through pytest to every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rocassay.harness.errors import RocassayError
+
+if TYPE_CHECKING:
+    from rocassay.harness.cases import Selection
+    from rocassay.harness.ops import Tier
+
+RESULTS = "results.jsonl"
+"""Name of the results file in the output folder."""
+
+TIER_NAMES = ("quick", "full", "nightly")
+SUITE_NAMES = ("kernels", "drills")
+
+
+class BadOption(RocassayError, ValueError):
+    """An option whose value cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a run, as plain words."""
+
+    ops: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    fp8s: tuple[str, ...] = ()
+    block_sizes: tuple[int, ...] = ()
+    cases: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    suites: tuple[str, ...] = SUITE_NAMES
+    provider: str = "rocassay"
+    engine: str = ""
+    tier: str = "quick"
+    seed: int | None = None
+    out: Path | None = None
+    resume: bool = False
+
+    def checked(self) -> Options:
+        """The options with an engine chosen; BadOption names a value that is not known."""
+        from rocassay.harness.arch import profile
+        from rocassay.harness.fp8 import format_of
+
+        if self.tier not in TIER_NAMES:
+            raise BadOption(f"tier {self.tier!r} is unknown; use one of {', '.join(TIER_NAMES)}")
+        if unknown := [name for name in self.suites if name not in SUITE_NAMES]:
+            raise BadOption(f"suite {unknown[0]!r} is unknown; use {' or '.join(SUITE_NAMES)}")
+        for arch in self.arches:
+            profile(arch)
+        for fp8 in self.fp8s:
+            format_of(fp8)
+        if any(size < 1 for size in self.block_sizes):
+            raise BadOption(f"block size {min(self.block_sizes)} is not a positive number of tokens")
+        return self
+
+    @property
+    def judges(self) -> bool:
+        """Whether healthy cases are to run; naming faults asks for their drills alone."""
+        return "kernels" in self.suites and not self.faults
+
+    @property
+    def drills(self) -> bool:
+        """Whether faults are to be injected."""
+        return "drills" in self.suites
+
+    @property
+    def tier_name(self) -> Tier:
+        """The tier as the registry's type."""
+        return next(name for name in ("quick", "full", "nightly") if name == self.tier)
+
+    def selection(self) -> Selection:
+        """The filters as a selection of cases."""
+        from rocassay.harness.cases import Selection
+
+        return Selection(
+            ops=frozenset(self.ops),
+            arches=frozenset(self.arches),
+            fp8s=frozenset(self.fp8s),
+            block_sizes=frozenset(self.block_sizes),
+            cases=frozenset(self.cases),
+        )
+
+    def arguments(self) -> list[str]:
+        """The options as pytest arguments of the plugin."""
+        pairs: Iterable[tuple[str, Iterable[object]]] = (
+            ("op", self.ops),
+            ("arch", self.arches),
+            ("fp8", self.fp8s),
+            ("block-size", self.block_sizes),
+            ("case", self.cases),
+            ("fault", self.faults),
+            ("suite", self.suites),
+            ("provider", [self.provider]),
+            ("engine", [self.engine] if self.engine else []),
+            ("tier", [self.tier]),
+            ("seed", [] if self.seed is None else [self.seed]),
+            ("out", [] if self.out is None else [self.out]),
+        )
+        words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]
+        return words + (["--rocassay-resume"] if self.resume else [])

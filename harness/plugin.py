@@ -1,0 +1,242 @@
+"""pytest plugin: parametrises suites over cases and drills, and appends every record to `results.jsonl`.
+
+Inert unless a collected test carries one of its markers. Nothing here imports torch: that waits until
+cases are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.options import SUITE_NAMES, Options
+
+if TYPE_CHECKING:
+    from rocassay.harness.cases import Case
+    from rocassay.harness.controller import Controller
+    from rocassay.harness.faults import Fault
+    from rocassay.harness.judge import Judge
+
+RECORD = "rocassay-record"
+"""User property under which a worker sends a record to the controller."""
+
+_OPTIONS = pytest.StashKey[Options]()
+_CONTROLLER = pytest.StashKey["Controller"]()
+_DONE = pytest.StashKey[frozenset[tuple[str, str]]]()
+_JUDGE = pytest.StashKey["Judge"]()
+
+_LISTS: Mapping[str, str] = {
+    "op": "only this op (repeatable)",
+    "arch": "only this gfx architecture (repeatable)",
+    "fp8": "only this FP8 flavour (repeatable)",
+    "block-size": "only this block size (repeatable)",
+    "case": "exactly this case id (repeatable)",
+    "fault": "only this fault's drill (repeatable)",
+    "suite": "kernels or drills: which must run (repeatable; default both)",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of a run; the command line of `rocassay` sets them."""
+    group = parser.getgroup("rocassay", "assay ROCm attention kernels")
+    for name, text in _LISTS.items():
+        kind = int if name == "block-size" else str
+        group.addoption(f"--rocassay-{name}", action="append", default=[], type=kind, help=text)
+    group.addoption("--rocassay-provider", default="rocassay", help="whose implementation is judged")
+    group.addoption("--rocassay-engine", default="", help="what executes it; default: the GPU, else the interpreter")
+    group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
+    group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
+    group.addoption("--rocassay-out", default=None, type=Path, help="folder that gets results.jsonl")
+    group.addoption("--rocassay-resume", action="store_true", help="run only what results.jsonl lacks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options once; in the controlling process, prepare to write records."""
+    config.addinivalue_line("markers", "rocassay_cases: parametrised over the selected cases")
+    config.addinivalue_line("markers", "rocassay_drills: parametrised over (fault, case) pairs")
+    config.addinivalue_line("markers", "browser: looks at a page in a real browser")
+    try:
+        config.stash[_OPTIONS] = _options(config).checked()
+    except RocassayError as error:
+        raise pytest.UsageError(str(error)) from error
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[_DONE] = frozenset((case, fault) for case, fault in worker["rocassay_done"])
+        # One thread a worker: several workers share the cores, and the matrices are small.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _options(config: pytest.Config) -> Options:
+    get = config.getoption
+    return Options(
+        ops=tuple(get("--rocassay-op")),
+        arches=tuple(get("--rocassay-arch")),
+        fp8s=tuple(get("--rocassay-fp8")),
+        block_sizes=tuple(get("--rocassay-block-size")),
+        cases=tuple(get("--rocassay-case")),
+        faults=tuple(get("--rocassay-fault")),
+        suites=tuple(get("--rocassay-suite")) or SUITE_NAMES,
+        provider=get("--rocassay-provider"),
+        engine=get("--rocassay-engine"),
+        tier=get("--rocassay-tier"),
+        seed=get("--rocassay-seed"),
+        out=get("--rocassay-out"),
+        resume=get("--rocassay-resume"),
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the results file, in the controlling process only."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    config.stash[_DONE] = frozenset()
+    if config.stash[_OPTIONS].out is None:
+        return
+    from rocassay.harness.controller import Controller
+
+    try:
+        controller = Controller(config.stash[_OPTIONS])
+    except RocassayError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[_CONTROLLER] = controller
+    config.stash[_DONE] = controller.done
+
+
+class _Distribution:
+    """Hooks that exist only together with pytest-xdist."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell every worker which work is done, so that all collect the same items."""
+        done = node.config.stash.get(_DONE, frozenset())
+        node.workerinput["rocassay_done"] = sorted(done)
+
+
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    """Join in when xdist is there."""
+    if type(plugin).__name__ == "DSession" and not manager.has_plugin("rocassay-distribution"):
+        manager.register(_Distribution(), "rocassay-distribution")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise marked tests."""
+    markers = {marker.name for marker in metafunc.definition.iter_markers()}
+    options, done = metafunc.config.stash[_OPTIONS], metafunc.config.stash[_DONE]
+    try:
+        if "rocassay_cases" in markers:
+            _parametrise_cases(metafunc, options, done)
+        if "rocassay_drills" in markers:
+            _parametrise_drills(metafunc, options, done)
+    except RocassayError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _parametrise_cases(metafunc: pytest.Metafunc, options: Options, done: frozenset[tuple[str, str]]) -> None:
+    from rocassay.harness.ops import select_cases
+
+    cases = select_cases(options.tier_name, options.selection(), options.seed) if options.judges else []
+    todo = [case for case in cases if (str(case), "") not in done]
+    metafunc.parametrize("case", todo, ids=str)
+
+
+def _parametrise_drills(metafunc: pytest.Metafunc, options: Options, done: frozenset[tuple[str, str]]) -> None:
+    from rocassay.harness.drills import select_drills
+
+    drills = select_drills(options) if options.drills else []
+    todo = [(fault, case) for fault, case in drills if (str(case), fault.name) not in done]
+    metafunc.parametrize(("fault", "case"), todo, ids=[f"{fault.name}@{case}" for fault, case in todo])
+
+
+@pytest.fixture(scope="session")
+def _judge(request: pytest.FixtureRequest) -> Judge:
+    from rocassay.harness.controller import make_judge
+
+    return make_judge(request.config.stash[_OPTIONS])
+
+
+@pytest.fixture
+def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], None]:
+    """Judge a case, record the verdict and fail unless it is green."""
+    from rocassay.harness.controller import explain, is_expected
+    from rocassay.harness.results import GREEN, Status
+
+    def run(case: Case) -> None:
+        record = _judge(case)
+        request.node.user_properties.append((RECORD, record.model_dump_json()))
+        if record.status is Status.NOT_RUN and not is_expected(record, request.config.stash[_OPTIONS]):
+            pytest.skip(record.reason)
+        if record.status not in GREEN:
+            pytest.fail(explain(record), pytrace=False)
+
+    return run
+
+
+@pytest.fixture
+def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Case], None]:
+    """Judge a case with a fault injected, record the verdict and fail unless it is red for a declared reason."""
+    from rocassay.harness.drills import verdict_of
+
+    def run(fault: Fault, case: Case) -> None:
+        record = verdict_of(fault, _judge(case, fault))
+        request.node.user_properties.append((RECORD, record.model_dump_json()))
+        if record.status.value != "failed":
+            pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)
+
+    return run
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Hand a finished item's report to the controller, if this process is the one that writes."""
+    if (writer := _ACTIVE.get("controller")) is None:
+        return
+    record = next((str(value) for name, value in report.user_properties if name == RECORD), None)
+    if report.when == "call" and record is not None:
+        writer.take(record)
+    elif report.failed:
+        writer.crashed(report.nodeid, report.longreprtext)
+    if writer.broken:
+        _ACTIVE["session"].shouldstop = writer.broken
+
+
+_ACTIVE: dict[str, Any] = {}
+"""The controller and session of the run in progress: `pytest_runtest_logreport` is given neither."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Route reports to the controller while tests run."""
+    controller = session.config.stash.get(_CONTROLLER, None)
+    if controller is not None:
+        _ACTIVE.update(controller=controller, session=session)
+    try:
+        return (yield)
+    finally:
+        _ACTIVE.clear()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Close the file; a run whose records are not all green has failed, whatever pytest counted."""
+    controller = session.config.stash.get(_CONTROLLER, None)
+    if controller is None:
+        return
+    reasons = controller.finish(interrupted=exitstatus not in (0, 1, 5))
+    if exitstatus in (0, 1, 5):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if reasons else pytest.ExitCode.OK
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say in words why the verdict is red and where the records are."""
+    controller = config.stash.get(_CONTROLLER, None)
+    if controller is not None:
+        terminalreporter.section("rocassay")
+        for line in controller.summary():
+            terminalreporter.write_line(line)

@@ -1,0 +1,73 @@
+"""What a probe is: a property checked around a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case
+from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.inputs import Operands
+
+if TYPE_CHECKING:
+    from rocassay.harness.arena import Placed
+    from rocassay.harness.engines.base import Trace
+    from rocassay.harness.ops import Expectation
+
+Outputs = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One finished run, with the means to run again."""
+
+    case: Case
+    provider: str
+    target: Target
+    variant: Any
+    operands: Operands
+    outputs: Outputs
+    expectations: Mapping[str, Expectation]
+    placed: Placed
+    trace: Trace
+    rerun: Callable[[Case, Operands], Outputs]
+    """Runs the same implementation, with the same fault, on other operands."""
+
+
+class Probe(Protocol):
+    """A named property; `reruns` tells that checking it runs the op again."""
+
+    @property
+    def name(self) -> str:
+        """Name in records."""
+        ...
+
+    @property
+    def reruns(self) -> bool:
+        """Whether checking costs further runs."""
+        ...
+
+    def check(self, seen: Observation) -> Verdict:
+        """Check the property."""
+        ...
+
+
+def first_difference(seen: Observation, other: Outputs) -> tuple[str, tuple[int, ...]] | None:
+    """Output name and index of the first visible element whose bits differ, if any."""
+    for name, mine in seen.outputs.items():
+        differs = _bits(mine) != _bits(other[name])
+        visible = getattr(seen.expectations[name], "visible", None)
+        if visible is not None:
+            differs &= visible
+        if bool(differs.any()):
+            return name, tuple(int(i) for i in differs.nonzero()[0])
+    return None
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(integers[tensor.element_size()])

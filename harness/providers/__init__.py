@@ -1,0 +1,7 @@
+"""Whose implementation is judged."""
+
+from __future__ import annotations
+
+from rocassay.harness.providers.provider import Provider, UnknownProvider, provider
+
+__all__ = ["Provider", "UnknownProvider", "provider"]

@@ -1,0 +1,1 @@
+"""Device functions and launch helpers that several ops share."""

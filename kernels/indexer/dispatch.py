@@ -1,0 +1,181 @@
+"""The frozen decisions of one launch, made by the dispatcher from target, flavour and page shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from rocassay.harness.arch import PROFILES, Target
+from rocassay.harness.fp8 import format_of
+from rocassay.kernels.indexer.decisions import (
+    DISPATCH,
+    Aiter,
+    BlockSizes,
+    Decision,
+    IndexerDispatch,
+    KvDtype,
+    LayoutName,
+)
+
+__all__ = [
+    "DISPATCH",
+    "Aiter",
+    "BlockSizes",
+    "Decision",
+    "GatherVariant",
+    "IndexerDispatch",
+    "KvDtype",
+    "LayoutName",
+    "LogitsVariant",
+    "WriteVariant",
+    "gather_variant",
+    "logits_variant",
+    "write_variant",
+]
+
+LaunchPath: TypeAlias = Literal["single", "block_flat", "two_kernel"]
+"""Shipped implementations: "block_flat" is the single kernel on NORMAL pages."""
+
+_FALLBACK_COMPUTE_UNITS = 256
+"""What vLLM assumes when the device does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteVariant:
+    """Decisions of one `indexer_k_quant_and_cache` launch."""
+
+    layout: LayoutName
+    """Layout to store."""
+
+    fp8: str
+    """Format of the stored codes, `e4m3fn` or `e4m3fnuz`."""
+
+    scaling_max: float
+    """Value that a key's largest magnitude is scaled to: 448 (OCP) or 224 (FNUZ)."""
+
+    native: bool
+    """Whether the executing thing converts this format itself."""
+
+    tokens_per_program: int = 16
+    """Keys a program."""
+
+    num_warps: int = 4
+    """Waves a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatherVariant:
+    """Decisions of one `cp_gather_indexer_k_quant_cache` launch."""
+
+    layout: LayoutName
+    """Layout to read."""
+
+    tokens_per_program: int = 32
+    """Keys a program."""
+
+    num_warps: int = 4
+    """Waves a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogitsVariant:
+    """Decisions of one `fp8_paged_mqa_logits` launch."""
+
+    path: LaunchPath
+    """Which implementation."""
+
+    layout: LayoutName
+    """Layout to read."""
+
+    fp8: str
+    """Format of queries and keys, `e4m3fn` or `e4m3fnuz`."""
+
+    native: bool
+    """Whether the executing thing decodes this format itself."""
+
+    dot: Literal["fp8", "fp16"]
+    """Type of the matrix operands; fp16 holds every fp8 value exactly."""
+
+    kv_tile: int = 64
+    """Keys a tile."""
+
+    dot_rows: int = 128
+    """Most (query, head) rows of one matrix product; a power of two."""
+
+    max_splits: int = _FALLBACK_COMPUTE_UNITS
+    """Most programs a request is split over: the device's compute units."""
+
+    sum_tile: int = 128
+    """Columns a program of the second kernel."""
+
+    num_warps: int = 4
+    """Waves a program."""
+
+    num_stages: int = 2
+    """Software pipeline depth of the loop over key tiles."""
+
+    waves_per_eu: int | None = None
+    """AMD's occupancy hint; None leaves the choice to the compiler and suits every backend."""
+
+    def splits(self, rows: int, max_model_len: int) -> int:
+        """Programs that share one request's keys, by the rule of vLLM's block-flat kernel."""
+        return max(1, min(self.max_splits, -(-max_model_len // self.kv_tile), 1024 // max(1, rows)))
+
+    @property
+    def options(self) -> dict[str, int]:
+        """Launch keywords that are no kernel parameters."""
+        hint = {} if self.waves_per_eu is None else {"waves_per_eu": self.waves_per_eu}
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **hint}
+
+
+def write_variant(
+    target: Target, *, fp8: str, block_size: int, ratio: int, dispatch: IndexerDispatch = DISPATCH
+) -> WriteVariant:
+    """Writer decisions; `fp8` is the cache's flavour (the ratio-4 compressor stores e4m3fn everywhere)."""
+    layout = dispatch.write_layout(block_size, ratio)
+    return WriteVariant(layout, fp8, format_of(fp8).scaling_max, fp8 in target.native_fp8)
+
+
+def gather_variant(
+    target: Target,  # noqa: ARG001
+    *,
+    block_size: int,
+    ratio: int,
+    dispatch: IndexerDispatch = DISPATCH,
+) -> GatherVariant:
+    """Gather decisions: a byte move, so neither the target nor the flavour matters."""
+    return GatherVariant(dispatch.gather_layout(block_size, ratio))
+
+
+def logits_variant(
+    target: Target,
+    *,
+    fp8: str,
+    block_size: int,
+    ratio: int,
+    path: LaunchPath | None = None,
+    dispatch: IndexerDispatch = DISPATCH,
+) -> LogitsVariant:
+    """Decode-logits decisions with AITER's function present.
+
+    Where vLLM falls back to torch (P2, P5) the single kernel runs on NORMAL pages: it takes any block size
+    and reads what torch would. `path` overrides the implementation only: the layout stays the dispatched
+    one, except that "block_flat" means NORMAL.
+    """
+    decision = dispatch.paged_logits(target.arch, aiter=Aiter.ON, block_size=block_size, ratio=ratio)
+    layout: LayoutName = "NORMAL" if path == "block_flat" else decision.layout
+    if path is None:
+        path = "single" if decision.path == "torch" else decision.path
+    native = fp8 in target.native_fp8
+    # Hopper's fp8 tensor cores keep about 14 accumulator bits (DeepSeek-V3 technical report); logits need 24.
+    dot = "fp8" if native and target.backend != "cuda" else "fp16"
+    units = PROFILES[target.arch].compute_units if target.arch in PROFILES else None
+    return LogitsVariant(
+        path=path,
+        layout=layout,
+        fp8=fp8,
+        native=native,
+        dot=dot,
+        max_splits=units or _FALLBACK_COMPUTE_UNITS,
+        waves_per_eu=decision.waves_per_eu if target.backend == "hip" else None,
+    )

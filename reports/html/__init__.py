@@ -1,0 +1,60 @@
+"""The reviewer's page: one offline HTML document, a pure function of `results.jsonl`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.results import Assay
+from rocassay.reports.html.model import page
+from rocassay.reports.html.rows import script_json
+from rocassay.reports.html.words import plain
+
+__all__ = ["ReportError", "render", "write"]
+
+
+class ReportError(RocassayError):
+    """The page cannot be written."""
+
+
+def render(assay: Assay) -> str:
+    """The whole document; it needs no network, no other file and, up to the case table, no JavaScript."""
+    return _environment().get_template("page.html.j2").render(page=page(assay))
+
+
+def write(assay: Assay, path: Path) -> Path:
+    """Write the page to `path`, creating its folder; ReportError when the place cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(assay), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}; choose another place for the report") from error
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=_visible,
+        loader=jinja2.FunctionLoader(_template),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["script_json"] = lambda value: Markup(script_json(value))  # noqa: S704  `<` is escaped
+    return environment
+
+
+def _template(name: str) -> str | None:
+    file = resources.files("rocassay.reports.html") / "templates" / name
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _visible(value: Any) -> Any:
+    """Foreign text with its control and bidirectional characters spelled out; anything else as it is."""
+    return plain(value) if type(value) is str else value

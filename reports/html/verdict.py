@@ -1,0 +1,151 @@
+"""The head of the page: the verdict in words, what ran where, the first failure, what did not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rocassay.harness.results import GREEN, Assay, CaseRecord, Cell, Status, summary
+from rocassay.reports.html.measures import SEVERITY
+from rocassay.reports.html.words import counted, duration, joined
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """PASS or FAIL, with everything needed to believe it."""
+
+    word: str
+    sentence: str
+    reasons: tuple[str, ...]
+    counts: tuple[tuple[Status, int], ...]
+    """Cases without an injected fault, worst status first."""
+    facts: tuple[tuple[str, str], ...]
+    """Label and value: tier, provider, engine, device, versions, commit, wall time."""
+    first: CaseRecord | None
+    """First case that is not as wanted; its repro stands beside the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Expected cells of one op, arch, flavour and engine that did not run for the same reason."""
+
+    op: str
+    arch: str
+    fp8: str
+    engine: str
+    block_sizes: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """`not run` records with one reason."""
+
+    reason: str
+    count: int
+    ops: str
+    arches: str
+    example: str
+
+
+def verdict(assay: Assay) -> Verdict:
+    """The verdict; red exactly if `Assay.red_reasons` says so."""
+    reasons = tuple(assay.red_reasons())
+    counts = summary(assay.cases)
+    ordered = tuple((status, counts[status]) for status in SEVERITY if status in counts)
+    sentence = _red_sentence(assay) if reasons else _green_sentence(assay)
+    return Verdict("FAIL" if reasons else "PASS", sentence, reasons, ordered, _facts(assay), _first_red(assay))
+
+
+def _green_sentence(assay: Assay) -> str:
+    counts = summary(assay.cases)
+    known = counts.get(Status.KNOWN, 0)
+    passed = f"{counted(counts.get(Status.PASSED, 0), 'case')} passed"
+    if known:
+        passed += f", {counted(known, 'known defect')} as recorded"
+    if assay.drills:
+        passed += f", {counted(len(assay.drills), 'drill case')} went red as wanted"
+    return passed + "."
+
+
+def _red_sentence(assay: Assay) -> str:
+    red = sum(record.status not in GREEN for record in assay.cases)
+    if red:
+        return f"{red:,} of {counted(len(assay.cases), 'case')} {'is' if red == 1 else 'are'} not green."
+    if not assay.cases:
+        return "No case without an injected fault was recorded."
+    return f"{counted(len(assay.cases), 'case')} ran green, but the run as a whole does not hold."
+
+
+def _first_red(assay: Assay) -> CaseRecord | None:
+    red = [record for record in assay.cases if record.status not in GREEN]
+    holes = [record for record in assay.drills if record.status is not Status.FAILED]
+    worst = min((SEVERITY.index(record.status) for record in red), default=0)
+    return next((record for record in red if SEVERITY.index(record.status) == worst), next(iter(holes), None))
+
+
+def _facts(assay: Assay) -> tuple[tuple[str, str], ...]:
+    lines = [*assay.headers, *assay.records]
+    facts = {
+        "Tier": joined(line.tier for line in lines),
+        "Provider": joined(line.provider for line in lines),
+        "Engine": joined(line.engine for line in lines),
+        "Device": joined((line.device for line in lines), "; "),
+        "Commit": joined(line.commit for line in lines),
+        "Wall time": wall_time(assay),
+        "Started": joined(header.started for header in assay.headers),
+        "Versions": _versions(line.versions for line in lines),
+        "Run": joined(line.run_id for line in lines),
+        "Command": joined((header.command for header in assay.headers), "\n"),
+    }
+    return tuple((label, value) for label, value in facts.items() if value)
+
+
+def _versions(each: Iterable[Mapping[str, str]]) -> str:
+    found: dict[str, dict[str, None]] = {}
+    for versions in each:
+        for name, version in versions.items():
+            found.setdefault(name, {})[version] = None
+    return " · ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+
+
+def wall_time(assay: Assay) -> str:
+    """Seconds of the recorded ends; says so when a part of the run has none."""
+    ends = {end.run_id: end for end in assay.ends}
+    if not assay.ends:
+        return "the run was cut short"
+    spent = duration(sum(end.seconds for end in assay.ends))
+    if any(header.run_id not in ends or header.started > ends[header.run_id].finished for header in assay.headers):
+        return f"{spent} until the run was cut short"
+    if assay.ends[-1].interrupted:
+        return f"{spent} until the user stopped it"
+    parts = len(assay.headers)
+    return spent if parts <= len(assay.ends) else f"{spent} in the last of {parts} parts; earlier parts were cut short"
+
+
+def gaps(assay: Assay) -> list[Gap]:
+    """Missing cells of the expected matrix, block sizes with the same reason together."""
+    grouped: dict[tuple[str, str, str, str, str], list[int]] = {}
+    told: dict[Cell, list[str]] = {}
+    for r in assay.cases:
+        cell = Cell(op=r.op, arch=r.arch, fp8=r.fp8, block_size=r.block_size, engine=r.engine)
+        told.setdefault(cell, []).append(f"{r.status.value}: {r.reason}" if r.reason else r.status.value)
+    for cell in assay.missing_cells():
+        why = joined(told.get(cell, ["no record"]), "; ")
+        grouped.setdefault((cell.op, cell.arch, cell.fp8, cell.engine, why), []).append(cell.block_size)
+    return [
+        Gap(op, arch, fp8, engine, tuple(sorted(sizes)), why)
+        for (op, arch, fp8, engine, why), sizes in grouped.items()
+    ]
+
+
+def not_run(assay: Assay) -> list[NotRun]:
+    """Cases with status `not run`, grouped by reason, most frequent first."""
+    grouped: dict[str, list[CaseRecord]] = {}
+    for record in assay.cases:
+        if record.status is Status.NOT_RUN:
+            grouped.setdefault(record.reason or "no reason was recorded", []).append(record)
+    reasons = sorted(grouped.items(), key=lambda item: -len(item[1]))
+    return [
+        NotRun(why, len(rs), joined(r.op for r in rs), joined(r.arch for r in rs), rs[0].case) for why, rs in reasons
+    ]

@@ -1,0 +1,68 @@
+"""How the page writes numbers, durations, counts and foreign text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""Controls, bidirectional overrides, invisible marks and lone surrogates: all but tab and newline."""
+
+
+def plain(text: str) -> str:
+    r"""Text with every control, bidirectional or invisible character spelled out, such as `\x1b` or `\u202e`."""
+    return _UNSAFE.sub(lambda match: _spelled(ord(match[0])), text)
+
+
+def _spelled(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """At most `digits` significant digits, without padding: `0.43`, `17`, `1.2e6`, `∞`."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    rounded = value if value == int(value) else float(f"{value:.{digits}g}")
+    if rounded == int(rounded) and abs(rounded) < 1e6:
+        return str(int(rounded))
+    if 1e-4 <= abs(rounded) < 1e6:
+        return repr(rounded)
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def usage_text(usage: float | None) -> str:
+    """Share of a limit for a map cell: two decimals below 10, `exact` where nothing is rounded."""
+    if usage is None:
+        return "exact"
+    return f"{usage:.2f}" if usage < 10 else number(usage, 2)
+
+
+def duration(seconds: float) -> str:
+    """Wall time in the largest two units."""
+    if seconds < 10:
+        return f"{number(seconds, 2)} s"
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if not minutes:
+        return f"{whole} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 case`, `20,000 cases`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def joined(values: Iterable[str], separator: str = ", ") -> str:
+    """Distinct non-empty values in order of appearance."""
+    return separator.join(dict.fromkeys(value for value in values if value))
+
+
+def pairs(values: Mapping[str, object], form: str = "{}={}", separator: str = ",") -> str:
+    """A mapping as text, in its own order."""
+    return separator.join(form.format(name, value) for name, value in values.items())

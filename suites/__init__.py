@@ -1,0 +1,1 @@
+"""What pytest collects, and the declarations of the shipped ops."""

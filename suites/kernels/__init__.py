@@ -1,0 +1,1 @@
+"""One module per op: cases, inputs, golden, peer, plan, probes, faults; and one test that judges them all."""

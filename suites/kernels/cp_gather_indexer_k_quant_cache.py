@@ -1,0 +1,155 @@
+"""Op `cp_gather_indexer_k_quant_cache`: gather cached keys of a chunk of requests, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, cross
+from rocassay.harness.gates import ExactBytes
+from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.ops import Op, Tier, register
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.results import Coordinate
+from rocassay.kernels.indexer.dispatch import DISPATCH, GatherVariant, IndexerDispatch, gather_variant
+from rocassay.references.indexer import cp_gather_indexer_k_quant_cache as reference
+from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_SIZES
+from rocassay.suites.kernels.indexer_inputs import (
+    HEAD_DIM,
+    RECORD,
+    cache_placement,
+    contract_layout,
+    edge_lengths,
+    locate_token,
+    padded_rows,
+    paged,
+    permute_pages,
+    random_bytes,
+)
+
+NAME = "cp_gather_indexer_k_quant_cache"
+TAIL = (-1, 10**9, 0, 2, 7)
+"""What token_to_seq holds beyond the last gathered token: no request, garbage, and requests that end earlier."""
+
+LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257)
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """Quick: lengths around the page's edges; full adds single requests of every edge length."""
+    lengths = ("edges",) if tier == "quick" else ("edges", *LENGTHS)
+    yield from cross(
+        NAME,
+        arches=ARCHES,
+        fp8s=FP8S,
+        block_sizes=BLOCK_SIZES,
+        recipes=("tagged", "padded"),
+        where=lambda case: case.recipe == "padded" or case["lengths"] == "edges",
+        lengths=lengths,
+        ratio=(1, 4),
+    )
+    yield from cross(
+        NAME,
+        arches=ARCHES,
+        fp8s=FP8S,
+        block_sizes=WIDE_BLOCK_SIZES,
+        recipes=("wide",),
+        lengths=("edges",),
+        ratio=(1,),
+    )
+
+
+def inputs(case: Case, stream: Stream) -> Operands:
+    """Pages of random bytes, one missing page, an over-long chunk whose tail belongs to nobody."""
+    word = case["lengths"]
+    lengths = edge_lengths(case.block_size) if isinstance(word, str) else (3, word)
+    total = sum(lengths)
+    contents = random_bytes(stream.child("records"), (total, RECORD)).numpy()
+    pages = paged(case, stream, lengths, contents)
+    table = pages.block_table.clone()
+    last = len(lengths) - 1
+    if lengths[last] > case.block_size:
+        table[last, 1] = -1
+    starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    owner = np.concatenate([np.repeat(np.arange(len(lengths)), lengths), TAIL]).astype(np.int32)
+    rows = total + len(TAIL)
+    return Operands(
+        inputs={
+            "kv_cache": pages.cache,
+            "block_table": table,
+            "cu_seqlen": starts,
+            "token_to_seq": torch.from_numpy(owner),
+        },
+        outputs={
+            "k_fp8": random_bytes(stream.child("k_fp8"), (rows, HEAD_DIM)),
+            "k_fp8_scale": random_bytes(stream.child("k_fp8_scale"), (rows, 4)),
+        },
+        placements={**cache_placement(case), **padded_rows(case, "block_table", table.shape[1], 3)},
+        unread={"kv_cache": pages.unread},
+    )
+
+
+def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
+    """Both output buffers, rows that belong to nobody included."""
+    gathered = reference.cp_gather_indexer_k_quant_cache(
+        **operands.inputs, **operands.outputs, layout=contract_layout(case).name
+    )
+    return {"k_fp8": ExactBytes(gathered.values), "k_fp8_scale": ExactBytes(gathered.scales)}
+
+
+def peer(case: Case, arguments: dict[str, Any]) -> None:
+    """Plain torch."""
+    reference.peer_cp_gather_indexer_k_quant_cache(**arguments, layout=contract_layout(case).name)
+
+
+def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> GatherVariant:
+    """The dispatcher's decisions."""
+    return gather_variant(target, block_size=case.block_size, ratio=case.integer("ratio"), dispatch=dispatch)
+
+
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    """Row of the chunk -> the cached token it stands for; byte within the record."""
+    row, byte = index
+    starts = operands.inputs["cu_seqlen"]
+    request = int(torch.searchsorted(starts, torch.tensor(row, dtype=torch.int32), right=True)) - 1
+    if row >= int(starts[-1]):
+        return Coordinate(output=output, index=index, where={"row": row})
+    token = locate_token(case, operands, output, index, request, row - int(starts[request]))
+    record_byte = byte + (HEAD_DIM if output == "k_fp8_scale" else 0)
+    offset = int(contract_layout(case).offset(token.token or 0, record_byte))
+    return token.model_copy(update={"byte": record_byte, "offset": offset})
+
+
+OP = register(
+    Op(
+        name=NAME,
+        contract="gather cached keys of a chunk of requests into contiguous values and scales, a pure byte move",
+        launcher="rocassay.kernels.indexer.cp_gather_indexer_k_quant_cache:cp_gather_indexer_k_quant_cache",
+        inputs=inputs,
+        golden=golden,
+        peer=peer,
+        variant=variant,
+        dispatch=DISPATCH,
+        cases=cases,
+        plan=RoundingPlan((), "bytes are moved, never computed"),
+        locate=locate,
+        faults=(
+            "idx-shuffle-at-bs1",
+            "idx-c4a-blockflat-read-as-tiled",
+            "idx-cp-gather-132B-alignment",
+            "paged-stride-assumed-contiguous",
+            "indexer-block-id-int32",
+        ),
+        probes=(
+            Dispatch(lambda _: ("_cp_gather_indexer_k_quant_cache_kernel",)),
+            Strides(),
+            Poison(),
+            Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),
+        ),
+        probed=lambda case: case.recipe == "padded" and case["ratio"] == 1,
+    )
+)

@@ -1,0 +1,246 @@
+"""Op `fp8_paged_mqa_logits`: decode-time indexer scores against the paged FP8 key cache."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, cross
+from rocassay.harness.gates import Whitened
+from rocassay.harness.inputs import Operands, Placement, Stream
+from rocassay.harness.ops import Op, Tier, register
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.results import Coordinate
+from rocassay.kernels.indexer.dispatch import DISPATCH, IndexerDispatch, LogitsVariant, logits_variant
+from rocassay.references.indexer import fp8_paged_mqa_logits as reference
+from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_SIZES
+from rocassay.suites.kernels.indexer_inputs import (
+    HEAD_DIM,
+    POISON,
+    WRAP,
+    Pages,
+    cache_placement,
+    codes,
+    contract_layout,
+    edge_lengths,
+    locate_token,
+    padded_rows,
+    paged,
+    permute_pages,
+    records,
+    token_scales,
+)
+
+NAME = "fp8_paged_mqa_logits"
+SURPLUS_COLUMNS = 7
+"""Columns beyond the longest request, so that neither a page nor a tile divides the row length."""
+
+ROW_PITCH = WRAP // 16
+"""Floats from row to row in the recipe `tall`: row 4 starts 2^31 bytes into the output."""
+
+HEADS = (8, 12, 16, 24, 32, 128)
+LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """Single kernel for every next_n and ratio, two kernels, lengths per row, and offsets beyond 2^31."""
+    axes: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S, "block_sizes": BLOCK_SIZES}
+    shape: dict[str, Any] = {"heads": (64,), "lengths": ("edges",), "lens": ("request",)}
+    yield from cross(NAME, **axes, **shape, next_n=(1, 2, 4), ratio=(1, 4), path=("auto",), scales=("pow2",))
+    padded = {**shape, "lens": ("row",), "recipes": ("padded",)}
+    yield from cross(NAME, **axes, **padded, next_n=(2,), ratio=(1,), path=("auto",), scales=("general",))
+    yield from cross(NAME, **axes, **shape, next_n=(2,), ratio=(1, 4), path=("two_kernel",), scales=("general",))
+    wide = {**axes, "block_sizes": WIDE_BLOCK_SIZES}
+    yield from cross(NAME, **wide, **shape, recipes=("wide", "tall"), next_n=(2,), ratio=(1,), path=("auto",), scales=("pow2",))
+    if tier != "quick":
+        yield from _long(axes)
+
+
+def _long(axes: dict[str, Any]) -> Iterable[Case]:
+    long: dict[str, Any] = {**axes, "recipes": ("padded",), "scales": ("general",)}
+    auto: dict[str, Any] = {**long, "path": ("auto",), "ratio": (1, 4)}
+    yield from cross(NAME, **auto, heads=(64,), lengths=LENGTHS, lens=("request",), next_n=(2,))
+    yield from cross(NAME, **auto, heads=HEADS, lengths=(129,), lens=("row",), next_n=(1, 4))
+    two: dict[str, Any] = {**long, "path": ("two_kernel",), "ratio": (1,)}
+    yield from cross(NAME, **two, heads=(64,), lengths=LENGTHS[::4], lens=("row",), next_n=(1, 4))
+
+
+def inputs(case: Case, stream: Stream) -> Operands:
+    """Random queries and keys, needles at every edge, garbage behind every length."""
+    heads, next_n, word = case.integer("heads"), case.integer("next_n"), case["lengths"]
+    lengths = edge_lengths(case.block_size) if isinstance(word, str) else (word, 3)
+    rows = len(lengths) * next_n
+    q = codes(stream.child("q"), (len(lengths), next_n, heads, HEAD_DIM), case.fp8)
+    weights = stream.child("weights").gaussian((rows, heads)).astype(np.float32)
+    pages = _cache(case, stream, lengths, q, weights)
+    columns = max(lengths) + SURPLUS_COLUMNS
+    table = pages.block_table
+    return Operands(
+        inputs={
+            "q_fp8": torch.from_numpy(q),
+            "kv_cache": pages.cache,
+            "weights": torch.from_numpy(weights),
+            "context_lens": _context_lens(case, lengths),
+            "block_tables": table,
+        },
+        outputs={"logits": torch.full((rows, columns), POISON)},
+        scalars={"max_model_len": columns},
+        workspaces={"workspace": torch.full((heads, rows, columns), torch.nan)},
+        placements=_placements(case, q.shape, table, columns),
+        unread={"kv_cache": pages.unread, "block_tables": table >= pages.cache.shape[0]},
+    )
+
+
+def _placements(case: Case, shape: tuple[int, ...], table: torch.Tensor, columns: int) -> dict[str, Placement]:
+    _, next_n, heads, dims = shape
+    placements = {**cache_placement(case), **padded_rows(case, "block_tables", table.shape[1], 3)}
+    placements |= padded_rows(case, "weights", heads, 5) | padded_rows(case, "logits", columns, 9)
+    if case.recipe == "padded":
+        pitch = dims + 64
+        placements["q_fp8"] = Placement((pitch * heads * next_n + 256, pitch * heads, pitch, 1))
+    if case.recipe == "tall":
+        placements["logits"] = Placement((ROW_PITCH, 1))
+    return placements
+
+
+def _context_lens(case: Case, lengths: tuple[int, ...]) -> torch.Tensor:
+    """[B], or [B, next_n] whose rows are not consecutive, as ratio-compressed lengths are not."""
+    if case["lens"] == "request":
+        return torch.tensor(lengths, dtype=torch.int32)
+    steps = np.arange(case.integer("next_n"))[::-1] // 2
+    return torch.from_numpy(np.maximum(0, np.array(lengths)[:, None] - steps).astype(np.int32))
+
+
+def _cache(
+    case: Case, stream: Stream, lengths: tuple[int, ...], q: NDArray[np.uint8], weights: NDArray[np.float32]
+) -> Pages:
+    """Keys of all requests; at each edge lies a needle: a query of that request, so that its score stands out."""
+    keys = codes(stream.child("keys"), (sum(lengths), HEAD_DIM), case.fp8)
+    first = 0
+    for request, length in enumerate(lengths):
+        heaviest = int(weights[request * q.shape[1]].argmax())
+        for position in _edges(length, case.block_size):
+            head = (heaviest + position) % q.shape[2]
+            keys[first + position] = q[request, position % q.shape[1], head]
+        first += length
+    scales = token_scales(stream.child("scales"), sum(lengths), str(case["scales"]))
+    return paged(case, stream, lengths, records(keys, scales))
+
+
+def _edges(length: int, block_size: int) -> list[int]:
+    """First and last token of every page, tile and sequence."""
+    steps = itertools.chain(range(0, length, max(block_size, 16)), range(0, length, 64), [length])
+    return sorted({position for step in steps for position in (step - 1, step) if 0 <= position < length})
+
+
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
+    """float64 scores from the stored bytes, with the rounding model."""
+    scores = reference.fp8_paged_mqa_logits(
+        **operands.inputs, max_model_len=int(operands.scalars["max_model_len"]), layout=contract_layout(case).name, fp8=case.fp8
+    )
+    return {
+        "logits": Whitened(
+            scores.value,
+            scores.sigma,
+            scores.bound,
+            scores.visible,
+            outside=(-torch.inf,),
+            initial=operands.outputs["logits"],
+        )
+    }
+
+
+def peer(case: Case, arguments: dict[str, Any]) -> None:
+    """Plain torch; it needs no workspace."""
+    own = {name: value for name, value in arguments.items() if name != "workspace"}
+    reference.peer_fp8_paged_mqa_logits(**own, layout=contract_layout(case).name, fp8=case.fp8)
+
+
+def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVariant:
+    """The dispatcher's decisions, or the two-kernel path by request."""
+    return logits_variant(
+        target,
+        fp8=case.fp8,
+        block_size=case.block_size,
+        ratio=case.integer("ratio"),
+        path="two_kernel" if case["path"] == "two_kernel" else None,
+        dispatch=dispatch,
+    )
+
+
+def expected_kernels(case: Case) -> tuple[str, ...]:
+    """One kernel on gfx942 and gfx950; two only where they are asked for."""
+    single = ("_score_pages_kernel",)
+    return (*single, "_sum_heads_kernel") if case["path"] == "two_kernel" else single
+
+
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    """Row and column of the logits -> the key that was scored."""
+    row, column = index
+    request, step = divmod(row, case.integer("next_n"))
+    place = locate_token(case, operands, output, index, request, column)
+    return place.model_copy(update={"where": {**place.where, "row": row, "next": step}})
+
+
+def repage(case: Case, operands: Operands) -> Transformed:
+    """The same keys in pages of another size (and hence, perhaps, another layout)."""
+    other = replace(case, block_size={1: 16, 16: 64, 32: 1, 64: 256, 128: 32, 256: 128}[case.block_size])
+    requests = len(operands.inputs["q_fp8"])
+    longest = operands.inputs["context_lens"].reshape(requests, -1).max(dim=1).values.tolist()
+    table = operands.inputs["block_tables"].numpy()
+    layout = contract_layout(case)
+    flat = operands.inputs["kv_cache"].reshape(operands.inputs["kv_cache"].shape[0], -1)
+    token = [np.arange(length) for length in longest]
+    slots = [table[b, t // case.block_size].astype(np.int64) * case.block_size + t % case.block_size for b, t in enumerate(token)]
+    contents = layout.unpack(flat, np.concatenate(slots))
+    pages = paged(other, Stream(str(case), "repage"), longest, contents)
+    inputs = {**operands.inputs, "kv_cache": pages.cache, "block_tables": pages.block_table}
+    changed = replace(operands, inputs=inputs, placements=cache_placement(other), unread={})
+    return other, changed, lambda outputs: outputs
+
+
+OP = register(
+    Op(
+        name=NAME,
+        contract="logits[b,n,p] = ks[p] * sum_h w[b,n,h] * relu(q[b,n,h] . k[p]) over the visible keys of a paged cache",
+        launcher="rocassay.kernels.indexer.fp8_paged_mqa_logits:fp8_paged_mqa_logits",
+        inputs=inputs,
+        golden=golden,
+        peer=peer,
+        variant=variant,
+        dispatch=DISPATCH,
+        cases=cases,
+        plan=RoundingPlan(
+            (("dot", "float32"), ("weight product", "float32"), ("head sum", "float32"), ("scale product", "float32")),
+            "products of two e4m3 numbers are exact in fp32; everything after them accumulates in fp32",
+        ),
+        locate=locate,
+        faults=(
+            "idx-preshuffle-flag-mismatch",
+            "idx-c4a-blockflat-read-as-tiled",
+            "idx-nopreshuffle-token-table-on-block64",
+            "dsv4-hardcoded-float8e4nv",
+            "gfx950-two-kernel-fallback",
+            "mqa-logits-output-row-drop",
+            "paged-stride-assumed-contiguous",
+            "indexer-block-id-int32",
+        ),
+        probes=(
+            Dispatch(expected_kernels),
+            Strides(),
+            Poison(),
+            Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),
+            Invariance("page-size", repage, "the page size says where a key lies, not what it scores"),
+        ),
+        probed=lambda case: case.recipe == "padded",
+    )
+)
