@@ -13,7 +13,7 @@ Backend: TypeAlias = Literal["hip", "cuda", "interpreter"]
 """What executes a kernel: ROCm (or its machine code), CUDA, or an interpreter of the Triton source."""
 
 
-class UnknownArch(RocassayError, ValueError):  # noqa: N818
+class UnknownArch(RocassayError, ValueError):
     """A gfx name that has no profile, or no row in the dispatch tables."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:

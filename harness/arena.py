@@ -69,7 +69,11 @@ class Guarded:
         if self._dense:
             return [slice(0, total)]
         end = self._first + self.span
-        return [slice(0, GUARD_BYTES), slice(self._first - GUARD_BYTES, self._first), slice(end, end + GUARD_BYTES)]
+        return [
+            slice(0, GUARD_BYTES),
+            slice(self._first - GUARD_BYTES, self._first),
+            slice(end, end + GUARD_BYTES),
+        ]
 
     def _fill_canaries(self) -> None:
         for band in self._bands():

@@ -65,9 +65,7 @@ def _cells(options: Options) -> tuple[Cell, ...]:
 
 def is_expected(record: CaseRecord, options: Options) -> bool:
     """Whether the matrix lists the record's cell, so that not running it is a failure."""
-    cell = Cell(
-        op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine
-    )
+    cell = Cell(op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine)
     return cell in _cells(options)
 
 
@@ -103,7 +101,9 @@ class Controller:
         provider(options.provider)
         self._cases = select_cases(options.tier_name, options.selection(), options.seed) if options.judges else []
         if options.judges and not self._cases:
-            raise RocassayError(f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is")
+            raise RocassayError(
+                f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is"
+            )
         earlier = self._earlier()
         self.run_id = earlier.headers[0].run_id if earlier and earlier.headers else uuid.uuid4().hex[:12]
         self.done = self._done(earlier)
@@ -185,9 +185,7 @@ class Controller:
             reason=reason,
             versions=versions(),
             commit=commit(),
-            repro=repro_command(
-                case, self.options.provider, self._engine.name, fault_named(fault) if fault else None
-            ),
+            repro=repro_command(case, self.options.provider, self._engine.name, fault_named(fault) if fault else None),
         )
 
     def _append(self, record: CaseRecord) -> None:

@@ -31,7 +31,7 @@ _UE8M0_BIAS = 127
 _UE8M0_NAN = 255
 
 
-class UnknownFormat(RocassayError, ValueError):  # noqa: N818
+class UnknownFormat(RocassayError, ValueError):
     """A name that is none of the FP8 formats."""
 
     def __init__(self, name: str) -> None:
@@ -166,9 +166,7 @@ _E5M2FNUZ = Fp8Format(
     torch_name="float8_e5m2fnuz",
 )
 
-FORMATS: Mapping[str, Fp8Format] = MappingProxyType(
-    {fmt.name: fmt for fmt in (_E4M3FN, _E4M3FNUZ, _E5M2, _E5M2FNUZ)}
-)
+FORMATS: Mapping[str, Fp8Format] = MappingProxyType({fmt.name: fmt for fmt in (_E4M3FN, _E4M3FNUZ, _E5M2, _E5M2FNUZ)})
 """The FP8 formats by name (OCP OFP8 specification; the FNUZ pair: AMD CDNA3 ISA guide)."""
 
 
@@ -186,9 +184,7 @@ def _values(fmt: Fp8Format) -> NDArray[np.float64]:
     exponent = (code & (_SIGN - 1)) >> fmt.mantissa_bits
     # A zero exponent field has no hidden one and the exponent of field one.
     significand = mantissa + np.where(exponent > 0, 1 << fmt.mantissa_bits, 0)
-    magnitude = np.ldexp(
-        significand.astype(np.float64), np.maximum(exponent, 1) - fmt.bias - fmt.mantissa_bits
-    )
+    magnitude = np.ldexp(significand.astype(np.float64), np.maximum(exponent, 1) - fmt.bias - fmt.mantissa_bits)
     values = np.where(code & _SIGN, -magnitude, magnitude)
     values[list(fmt.nan_codes)] = np.nan
     for code_of_inf, value in zip(fmt.inf_codes, (np.inf, -np.inf), strict=False):

@@ -5,9 +5,13 @@ raw output NumPy keeps stable. Numbers are made from words by integer arithmetic
 bytes are equal on every machine and device.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (numpy's stubs type reshape and view only partially)
+
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,14 +44,15 @@ class Stream:
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The first `count` raw 64-bit words."""
-        return np.random.Philox(key=self._seed, counter=0).random_raw(count)
+        words: NDArray[np.uint64] = np.random.Philox(key=self._seed, counter=0).random_raw(count)
+        return words
 
     def integers(self, low: int, high: int, size: tuple[int, ...] | int) -> NDArray[np.int64]:
         """Integers in [low, high), by multiply and shift (bias below 2^-32 for spans under 2^31)."""
         shape = (size,) if isinstance(size, int) else size
-        words = self.words(int(np.prod(shape))) >> np.uint64(32)
-        scaled = (words * np.uint64(high - low)) >> np.uint64(32)
-        return scaled.astype(np.int64).reshape(shape) + low
+        words = self.words(math.prod(shape)) >> np.uint64(32)
+        scaled: NDArray[np.int64] = ((words * np.uint64(high - low)) >> np.uint64(32)).astype(np.int64)
+        return scaled.reshape(shape) + low
 
     def permutation(self, count: int) -> NDArray[np.int64]:
         """A permutation of 0..count-1."""
@@ -59,8 +64,8 @@ class Stream:
         Each is an integer times 111 * 2^-22, so float64 holds it exactly on every machine.
         """
         shape = (size,) if isinstance(size, int) else size
-        lanes = self.words(int(np.prod(shape))).view(np.uint16).reshape(*shape, 4).astype(np.int64)
-        centred = lanes.sum(axis=-1) - 2 * 65535
+        lanes: NDArray[np.uint16] = self.words(math.prod(shape)).view(np.uint16)
+        centred = lanes.reshape(*shape, 4).astype(np.int64).sum(axis=-1) - 2 * 65535
         # The variance of one lane is 2^32/12, of the sum 2^32/3; 111/64 ~ sqrt(3) keeps the arithmetic exact.
         return centred * (111.0 / 64.0) / 65536.0
 

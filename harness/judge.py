@@ -102,7 +102,7 @@ class Judge:
         prepared = _prepare(op.name, shared(case))
         try:
             return self._judge(op, case, fault, prepared)
-        except Exception as error:  # noqa: BLE001  whatever an implementation raises is a verdict on it
+        except Exception as error:
             return self._record(case, fault, Status.CRASHED, f"{type(error).__name__}: {error}", digest=prepared.digest)
 
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
@@ -248,4 +248,3 @@ class _Run:
         if self._fault and isinstance(self._seam, ChangeSource):
             return mutated(self._fault.name, self._seam)
         return None
-

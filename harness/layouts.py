@@ -95,9 +95,7 @@ class Layout:
         second = self.block_size * self.split + token * (self.token_bytes - self.split) + (byte - self.split)
         return np.where(byte < self.split, first, second)
 
-    def address(
-        self, block: Index, token: Index, byte: Index, *, block_stride: int | None = None
-    ) -> NDArray[np.int64]:
+    def address(self, block: Index, token: Index, byte: Index, *, block_stride: int | None = None) -> NDArray[np.int64]:
         """Position in the cache, in bytes from its first page, int64, broadcast.
 
         ``block_stride`` is the cache's stride(0) in bytes and defaults to ``default_block_stride``.
@@ -144,9 +142,7 @@ class Layout:
         pages = self._pages(cache)
         return pages[self._positions(slots, len(pages))]
 
-    def _positions(
-        self, slots: NDArray[np.integer], num_blocks: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _positions(self, slots: NDArray[np.integer], num_blocks: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         slots = _index("slot", slots, num_blocks * self.block_size)
         block, token = np.divmod(slots, self.block_size)
         return block[:, None], self.offset(token[:, None], np.arange(self.token_bytes))
@@ -249,9 +245,7 @@ def planar_584(block_size: int) -> Layout:
     448 FP8 NoPE, 64 bf16 RoPE, 7 ue8m0 scales and a pad byte; pages start at multiples of 576 bytes
     (vLLM deepseek_v4 cache_utils.py). Raises `LayoutError`.
     """
-    return _layout(
-        "planar_584", block_size, _FIELDS_584, split=_DSV4_DATA_BYTES, stride_multiple=_DSV4_DATA_BYTES
-    )
+    return _layout("planar_584", block_size, _FIELDS_584, split=_DSV4_DATA_BYTES, stride_multiple=_DSV4_DATA_BYTES)
 
 
 def interleaved_584(block_size: int) -> Layout:

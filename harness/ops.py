@@ -117,7 +117,11 @@ def discover() -> tuple[Op, ...]:
 
     Raises IncompleteOp when an op names a fault that the catalogue lacks.
     """
-    packages = [SUITES, DRILLS, *(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS))]
+    packages = [
+        SUITES,
+        DRILLS,
+        *(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)),
+    ]
     for package in packages:
         found = importlib.import_module(package)
         for module in pkgutil.iter_modules(found.__path__, prefix=f"{package}."):

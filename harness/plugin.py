@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 RECORD = "rocassay-record"
 """User property under which a worker sends a record to the controller."""
 
-_OPTIONS = pytest.StashKey[Options]()
-_CONTROLLER = pytest.StashKey["Controller"]()
-_DONE = pytest.StashKey[frozenset[tuple[str, str]]]()
-_JUDGE = pytest.StashKey["Judge"]()
+_OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
+_CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
+_DONE: pytest.StashKey[frozenset[tuple[str, str]]] = pytest.StashKey()
 
 _LISTS: Mapping[str, str] = {
     "op": "only this op (repeatable)",
@@ -73,7 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _options(config: pytest.Config) -> Options:
-    get = config.getoption
+    def get(name: str) -> Any:
+        return config.getoption(name)
+
     return Options(
         ops=tuple(get("--rocassay-op")),
         arches=tuple(get("--rocassay-arch")),

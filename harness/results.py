@@ -304,11 +304,7 @@ class Assay:
 
     def missing_cells(self) -> list[Cell]:
         """Expected cells in which no case ran to its end."""
-        ran = {
-            (r.op, r.arch, r.fp8, r.block_size, r.engine)
-            for r in self.cases
-            if r.status in RAN
-        }
+        ran = {(r.op, r.arch, r.fp8, r.block_size, r.engine) for r in self.cases if r.status in RAN}
         expected = dict.fromkeys(cell for header in self.headers for cell in header.expected)
         return [c for c in expected if (c.op, c.arch, c.fp8, c.block_size, c.engine) not in ran]
 

@@ -31,7 +31,9 @@ Arches = Annotated[list[str] | None, typer.Option("--arch", help="Only this gfx 
 Fp8s = Annotated[list[str] | None, typer.Option("--fp8", help="Only this FP8 flavour (repeatable).")]
 Blocks = Annotated[list[int] | None, typer.Option("--block-size", help="Only this block size (repeatable).")]
 Provider = Annotated[str, typer.Option("--provider", help="Whose implementation: rocassay, torch, or an entry point.")]
-EngineName = Annotated[str, typer.Option("--engine", help="interpreter or device. [default: the GPU, else interpreter]")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="interpreter or device. [default: the GPU, else interpreter]")
+]
 TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
@@ -155,7 +157,9 @@ def doctor(json_: Json = False) -> None:
 @report.command("html")
 def report_html(
     results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. [default: report.html beside]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. [default: report.html beside]")
+    ] = None,
 ) -> None:
     """Write the reviewer's page; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.showing import write_html

@@ -52,7 +52,12 @@ def _engines() -> list[Diagnosis]:
 
 def _packages() -> list[Diagnosis]:
     found: list[Diagnosis] = []
-    for name, purpose in (("torch", ""), ("triton", ""), ("amd-aiter", "provider aiter"), ("lm-eval", "GSM8K suites")):
+    for name, purpose in (
+        ("torch", ""),
+        ("triton", ""),
+        ("amd-aiter", "provider aiter"),
+        ("lm-eval", "GSM8K suites"),
+    ):
         version = _version(name)
         advice = "" if version else f"needed only for {purpose}" if purpose else "install it: nothing runs without"
         found.append(Diagnosis(name, version is not None, version or "not installed", advice))

@@ -22,7 +22,12 @@ class Progress:
         self.console = console
         self.broken = ""
         self._bar = Bar(
-            TextColumn("assay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
+            TextColumn("assay"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         )
         self._task = self._bar.add_task("assay", total=None)
         self._done = self._failed = self._total = 0
@@ -63,7 +68,7 @@ class Progress:
         if report.failed:
             self._failed += 1
             self.console.print(report.longreprtext, style="red", markup=False, highlight=False, soft_wrap=True)
-        if report.when == "call" or (report.when == "setup" and not report.passed) or report.when == "???":
+        if report.when == "call" or (report.when == "setup" and not report.passed) or str(report.when) == "???":
             self._done += 1
             self._bar.update(self._task, completed=self._done)
             self._say_now_and_then()

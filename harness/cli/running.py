@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
@@ -19,12 +21,12 @@ FINISHED = (0, 1, 5)
 """pytest's exit codes for: all passed, some failed, nothing to do (all was done before)."""
 
 
-def execute(options: Options, *, workers: str, suites: tuple[str, ...]) -> int:
-    """Run suites under pytest with progress; print the verdict; exit code 0 iff green."""
+def execute(options: Options, *, workers: str) -> int:
+    """Run the suites under pytest with progress; print the verdict; exit code 0 iff green."""
     options.checked()
     assert options.out is not None
     progress = Progress(Console(stderr=True))
-    status = _pytest(options, workers, suites, progress)
+    status = _pytest(options, workers, progress)
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
@@ -32,12 +34,21 @@ def execute(options: Options, *, workers: str, suites: tuple[str, ...]) -> int:
     return 0 if status == 0 and not progress.broken else 1
 
 
-def _pytest(options: Options, workers: str, suites: tuple[str, ...], progress: Progress) -> int:
+def _pytest(options: Options, workers: str, progress: Progress) -> int:
     assert options.out is not None
     count = str(os.cpu_count() or 1) if workers == "auto" else workers
     options.out.mkdir(parents=True, exist_ok=True)
-    targets = [f"rocassay.suites.{suite}" for suite in suites]
-    arguments = ["--pyargs", *targets, "-p", PLUGIN, "-p", "no:cacheprovider", "--import-mode=importlib", "-q"]
+    targets = [f"rocassay.suites.{suite}" for suite in options.suites]
+    arguments = [
+        "--pyargs",
+        *targets,
+        "-p",
+        PLUGIN,
+        "-p",
+        "no:cacheprovider",
+        "--import-mode=importlib",
+        "-q",
+    ]
     # The worker's working directory and the user's pytest settings must not change the verdict.
     arguments += ["-c", os.devnull, "--rootdir", str(options.out)]
     arguments += [] if count == "0" else ["-n", count]
@@ -61,15 +72,14 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
 
 def drill_faults(options: Options, *, workers: str) -> int:
     """Run drills and print one row per fault."""
-    from rocassay.harness.faults import fault_named
+    from rocassay.harness.faults import catalogue, fault_named
     from rocassay.harness.ops import discover
 
-    options.checked()
     discover()
-    for name in options.faults:
-        fault_named(name)
+    names = tuple(fault_named(name).name for name in options.faults) or tuple(fault.name for fault in catalogue())
+    options = replace(options, faults=names, suites=("drills",)).checked()
     assert options.out is not None
-    status = _pytest(options, workers, ("drills",), progress := Progress(Console(stderr=True)))
+    status = _pytest(options, workers, Progress(Console(stderr=True)))
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
@@ -85,7 +95,7 @@ def _print_drills(console: Console, assay: Assay) -> None:
         red = [record for record in records if record.status is Status.FAILED]
         colour = "green" if len(red) == len(records) else "red"
         console.print(f"[bold {colour}]{fault}[/]: {len(red)} of {len(records)} cases red", highlight=False)
-        for record in (red or records)[:1]:
+        for record in sorted(red or records, key=lambda record: record.first_wrong is None)[:1]:
             names = ", ".join(dict.fromkeys(check.name for check in record.checks if not check.passed))
             console.print(f"  caught by {names or 'nothing'} in {record.op}", highlight=False)
             console.print(f"  {record.reason}", highlight=False, soft_wrap=True, markup=False)

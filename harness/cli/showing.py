@@ -29,7 +29,13 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
         return
     counts = Counter((case.op, case.arch, case.fp8, case.block_size) for case in cases)
     blocks = sorted({case.block_size for case in cases})
-    table = Table("op", "arch", "fp8", *(f"bs {size}" for size in blocks), title=f"{len(cases)} cases, tier {options.tier}")
+    table = Table(
+        "op",
+        "arch",
+        "fp8",
+        *(f"bs {size}" for size in blocks),
+        title=f"{len(cases)} cases, tier {options.tier}",
+    )
     for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases)):
         table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
     console.print(table)
@@ -38,7 +44,9 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
 def list_faults(*, as_json: bool) -> None:
     """Print the fault catalogue."""
     discover()
-    rows = [(fault.name, ", ".join(fault.ops), ", ".join(sorted(fault.caught_by)), fault.reference) for fault in catalogue()]
+    rows = [
+        (fault.name, ", ".join(fault.ops), ", ".join(sorted(fault.caught_by)), fault.reference) for fault in catalogue()
+    ]
     console = Console()
     if as_json:
         names = ("name", "ops", "caught_by", "reference")

@@ -102,14 +102,26 @@ _ENGINES: dict[str, str] = {
 }
 
 
+ENGINE_NAMES: tuple[str, ...] = tuple(_ENGINES)
+"""Engines that exist; whether they can run here is another question."""
+
+
 def engine(name: str) -> Engine:
     """The engine of that name; imports it on first use.
 
     Raises UnknownEngine naming the engines that exist. An engine that exists but cannot run here is
-    still returned: ask `unavailable`, or let `session` raise EngineUnavailable.
+    still returned: ask `unavailable`, or let `session` raise EngineUnavailable. Raises EngineUnavailable
+    itself when not even the engine's module loads with the installed Triton and torch.
     """
     path = _ENGINES.get(name)
     if path is None:
         raise UnknownEngine(f"there is no engine {name!r}; choose one of {', '.join(sorted(_ENGINES))}")
     module, _, attribute = path.partition(":")
-    return cast("Engine", getattr(importlib.import_module(module), attribute)())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise EngineUnavailable(
+            f"engine {name!r} does not load with the installed Triton and torch ({error}); "
+            "`rocassay doctor` names the versions it knows"
+        ) from error
+    return cast("Engine", found())

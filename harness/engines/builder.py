@@ -1,8 +1,9 @@
 """Triton's interpreter builder with mended arithmetic and checked memory."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false, reportUnknownParameterType=false, reportMissingParameterType=false
-# pyright: reportUnknownLambdaType=false, reportAttributeAccessIssue=false
+# pyright: reportUnknownLambdaType=false, reportIncompatibleMethodOverride=false, reportAttributeAccessIssue=false
 # ruff: noqa: D102 - the method names are the interface of Triton's builder, described by Builder
 from __future__ import annotations
 
@@ -77,9 +78,7 @@ class Builder(stock.InterpreterBuilder):
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("create_", "get_")):
             what = name.partition("_")[2]
-            raise UnsupportedOperation(
-                f"the interpreter engine has no {what}; run this kernel on another engine"
-            )
+            raise UnsupportedOperation(f"the interpreter engine has no {what}; run this kernel on another engine")
         raise AttributeError(name)
 
     # Memory
@@ -194,6 +193,9 @@ class Builder(stock.InterpreterBuilder):
 
     create_int_to_ptr = create_ptr_to_int = create_bitcast
 
+    def get_bf16(self, value: float) -> Handle:
+        return Handle(numerics.from_float(np.array([value], dtype=np.float32), "bf16"), tl.bfloat16)
+
     def get_null_value(self, type: Any) -> Handle:  # noqa: A002
         return Handle(np.zeros(1, dtype=numpy_dtype(type)), type.scalar)
 
@@ -221,7 +223,8 @@ class Builder(stock.InterpreterBuilder):
 
     def create_erf(self, arg: Any) -> Handle:
         self._refuse_narrow("erf", arg)
-        return super().create_erf(arg)
+        handle = super().create_erf(arg)
+        return Handle(handle.data, handle.dtype)
 
     def create_dot(self, a: Any, b: Any, d: Any, *_options: Any) -> Handle:
         types = a.dtype.scalar.name, b.dtype.scalar.name, d.dtype.scalar.name
@@ -230,6 +233,12 @@ class Builder(stock.InterpreterBuilder):
 
     def create_dot_scaled(self, *_operands: Any) -> Handle:
         raise UnsupportedOperation("the interpreter engine does not model tl.dot_scaled; scale after tl.dot")
+
+    def create_inline_asm(self, *_operands: Any) -> Handle:
+        raise UnsupportedOperation("the interpreter engine runs no inline assembly; use another engine")
+
+    def create_extern_elementwise(self, _library: Any, _path: Any, symbol: str, *_operands: Any) -> Handle:
+        raise UnsupportedOperation(f"the interpreter engine has no library function {symbol}; use another engine")
 
     def create_histogram(self, data: Any, bins: int, mask: Any) -> Handle:
         lanes = None if mask is None else np.asarray(mask.data)

@@ -1,5 +1,6 @@
 """The device engine: Triton's own compiler and launch on the ROCm or CUDA device that torch uses."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
@@ -94,11 +95,7 @@ class DeviceEngine:
         if self._problem() is not None:
             return facts | {"device": "none"}
         properties = torch.cuda.get_device_properties()
-        arch = (
-            architecture_of(properties.gcnArchName)
-            if self._is_rocm
-            else f"sm_{properties.major}{properties.minor}"
-        )
+        arch = architecture_of(properties.gcnArchName) if self._is_rocm else f"sm_{properties.major}{properties.minor}"
         return facts | {"device": str(properties.name), "arch": arch}
 
     def _overrides(self, launch: Launch) -> dict[str, None]:

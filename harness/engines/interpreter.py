@@ -5,6 +5,7 @@ its arithmetic, its memory access, its reductions and its launch: no environment
 tensor's storage, and nothing left patched once a launch is over.
 """
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false, reportUnknownParameterType=false
 from __future__ import annotations
@@ -97,7 +98,7 @@ class InterpreterEngine:
                 f"the interpreter engine does not know the internals of Triton {self._version}; "
                 f"install {' or '.join(KNOWN_TRITON)}, or use the isa or device engine"
             )
-        if not isinstance(tl.cdiv, JITFunction):
+        if not isinstance(tl.cdiv, JITFunction):  # pyright: ignore[reportUnnecessaryIsInstance]
             return "Triton was imported with TRITON_INTERPRET set; unset it, this engine works without"
         return None
 
@@ -109,9 +110,7 @@ def execute(launch: Launch, trace: Trace) -> None:
     """
     kernel = launch.kernel
     if kernel.is_gluon():
-        raise UnsupportedLaunch(
-            f"{launch.name} is a Gluon kernel, which cannot be interpreted; use another engine"
-        )
+        raise UnsupportedLaunch(f"{launch.name} is a Gluon kernel, which cannot be interpreted; use another engine")
     memory = Memory(_spans(launch))
     findings = Findings(launch.name, memory)
     BUILDER.enter(memory, findings, launch.grid)
@@ -183,7 +182,7 @@ def _argument(value: Any, parameter: Any) -> Any:
 
 def _converted(value: Any) -> Any:
     if hasattr(value, "data_ptr"):
-        pointer = tl.str_to_ty(mangle_type(value), None)
+        pointer: Any = tl.str_to_ty(mangle_type(value), None)
         return tl.tensor(Handle(np.array([value.data_ptr()], dtype=np.uint64), pointer), pointer)
     if isinstance(value, bool | int | float):
         return _scalar(value, tl.str_to_ty(mangle_type(value), None))

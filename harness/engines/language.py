@@ -1,5 +1,6 @@
 """``triton.language`` as running code: what the names in a kernel do while one is interpreted."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false, reportUnknownParameterType=false, reportMissingParameterType=false
 # pyright: reportUnknownLambdaType=false, reportAttributeAccessIssue=false

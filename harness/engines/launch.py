@@ -1,5 +1,6 @@
 """The one seam through which every engine sees ``kernel[grid](...)`` of a plain ``@triton.jit`` kernel."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Handler: TypeAlias = "Callable[[Launch, Callable[..., Any]], Any]"
 # Options that `JITFunction.run` itself adds or takes beside the kernel's parameters: no part of a launch.
 _RUN_KEYWORDS = frozenset({"grid", "warmup"})
 
-_TRITON_RUN: Callable[..., Any] = JITFunction.run
+_JIT: Any = JITFunction
+_TRITON_RUN: Callable[..., Any] = _JIT.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def bind(kernel: Any, grid: Any, args: Sequence[Any], keywords: Mapping[str, Any
     bound = kernel.signature.bind(*args, **{k: v for k, v in keywords.items() if k in names})
     bound.apply_defaults()
     options = {k: v for k, v in keywords.items() if k not in names}
-    sizes: Sequence[Any] = grid(bound.arguments) if callable(grid) else grid
+    sizes = _grid_of(grid, bound.arguments)
     return Launch(kernel, _three(sizes), bound.arguments, options)
 
 
@@ -77,12 +79,16 @@ def intercepted(handler: Handler) -> Generator[None, None, None]:
 
         return handler(launch, proceed)
 
-    former = JITFunction.run
-    JITFunction.run = run
+    former = _JIT.run
+    _JIT.run = run
     try:
         yield
     finally:
-        JITFunction.run = former
+        _JIT.run = former
+
+
+def _grid_of(grid: Any, args: Mapping[str, Any]) -> Any:
+    return grid(args) if callable(grid) else grid
 
 
 def _three(grid: Sequence[Any]) -> Grid:

@@ -41,6 +41,11 @@ def span_of(name: str, tensor: Any) -> Span:
     return Span(name, start, start + (last + 1) * int(tensor.element_size()))
 
 
+def _signed(difference: int) -> int:
+    """Addresses wrap around at 2^64, so an access before a low tensor has a huge address."""
+    return (difference + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 class Memory:
     """Answers, for one launch, which lanes of an access stay inside the tensors it was given."""
 
@@ -98,8 +103,13 @@ class Memory:
         """
         if not self._spans:
             return "?", address
-        span = min(self._spans, key=lambda span: max(span.start - address, address + size - span.stop, 0))
-        return span.name, address - span.start
+
+        def distance(span: Span) -> int:
+            offset = _signed(address - span.start)
+            return max(-offset, offset + size - (span.stop - span.start), 0)
+
+        span = min(self._spans, key=distance)
+        return span.name, _signed(address - span.start)
 
 
 class Findings:

@@ -7,6 +7,7 @@ carry of an FP8 mantissa and decode FP8 NaNs as numbers (triton/runtime/interpre
 nearest even; FP8 saturates as v_cvt_pk_fp8_f32 under FP16_OVFL and PTX cvt.satfinite do.
 """
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
@@ -64,15 +65,11 @@ def from_float(values: Array, dtype: str, *, toward_zero: bool = False) -> Array
     Rounds once, from float64 too. `toward_zero` truncates instead (bf16 only).
     """
     if toward_zero and dtype != _BF16:
-        raise UnsupportedOperation(
-            f"rounding {values.dtype} toward zero into {dtype} is not modelled; use 'rtne'"
-        )
+        raise UnsupportedOperation(f"rounding {values.dtype} toward zero into {dtype} is not modelled; use 'rtne'")
     if dtype in _NATIVE:
         return values.astype(_NATIVE[dtype], copy=False)
     if dtype == _BF16:
-        single = (
-            _to_odd_float32(values) if values.dtype == np.float64 else values.astype(np.float32, copy=False)
-        )
+        single = _to_odd_float32(values) if values.dtype == np.float64 else values.astype(np.float32, copy=False)
         return _truncated_bfloat16(single) if toward_zero else fp8.bfloat16_bits(single)
     if dtype in FP8:
         wide = values.astype(np.float32) if values.dtype == np.float16 else values
@@ -136,6 +133,10 @@ def _unordered_equal(lhs: Array, rhs: Array) -> Array:
     return ~_ordered_unequal(lhs, rhs)
 
 
+def _reciprocal_root(values: Array) -> Array:
+    return np.reciprocal(np.sqrt(values))
+
+
 FLOAT_BINARY: Mapping[str, Callable[..., Array]] = {
     "create_fadd": np.add,
     "create_fsub": np.subtract,
@@ -180,7 +181,7 @@ FLOAT_UNARY: Mapping[str, Callable[..., Array]] = {
     "create_ceil": np.ceil,
     "create_sqrt": np.sqrt,
     "create_precise_sqrt": np.sqrt,
-    "create_rsqrt": lambda values: (1 / np.sqrt(values)).astype(values.dtype, copy=False),
+    "create_rsqrt": _reciprocal_root,
 }
 """Builder methods that compute a float from one float."""
 
@@ -227,9 +228,7 @@ def float_op(operation: str, function: Callable[..., Array], dtype: str, *data: 
     return from_float(function(*(to_float(each, dtype) for each in data)), dtype)
 
 
-def float_compare(
-    operation: str, function: Callable[..., Array], dtype: str, lhs: Array, rhs: Array
-) -> Array:
+def float_compare(operation: str, function: Callable[..., Array], dtype: str, lhs: Array, rhs: Array) -> Array:
     """Apply a float comparison to storage of one dtype; bool of the same shape."""
     if dtype in _NATIVE:
         return function(lhs, rhs)
@@ -253,15 +252,13 @@ def logical_shift_right(lhs: Array, rhs: Array) -> Array:
 def clamp(dtype: str, values: Array, low: Array, high: Array, *, propagate_nan: bool) -> Array:
     """min(max(x, low), high); NaN in x gives NaN if `propagate_nan`, else `low`."""
     lower, upper = (np.maximum, np.minimum) if propagate_nan else (np.fmax, np.fmin)
-    return float_op("clamp", lambda x, lo, hi: upper(lower(x, lo), hi), dtype, values, low, high)
+    return float_op("clamp", upper, dtype, float_op("clamp", lower, dtype, values, low), high)
 
 
 def fma(dtype: str, x: Array, y: Array, z: Array) -> Array:
     """x * y + z rounded once, as storage of `dtype`; UnsupportedOperation for fp64 and FP8."""
     if dtype not in (_BF16, "fp16", "fp32"):
-        raise UnsupportedOperation(
-            f"fma on {dtype} is not modelled by the interpreter; multiply and add apart"
-        )
+        raise UnsupportedOperation(f"fma on {dtype} is not modelled by the interpreter; multiply and add apart")
     a, b, c = (to_float(each, dtype).astype(np.float64) for each in (x, y, z))
     product = a * b  # exact: at most 48 bits
     total = product + c

@@ -1,5 +1,6 @@
 """``tl.reduce`` and ``tl.associative_scan`` on whole arrays, for any combine function."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportPrivateUsage=false
 from __future__ import annotations
@@ -95,9 +96,7 @@ def scan(input: Any, axis: Any, combine_fn: Any, reverse: Any = False, **_contex
     arrays = _scanned(arrays, dtypes, combine_fn)
     if _constant(reverse):
         arrays = [data[..., ::-1] for data in arrays]
-    return tuple(
-        _tensor(np.moveaxis(data, -1, axis), dtype) for data, dtype in zip(arrays, dtypes, strict=True)
-    )
+    return tuple(_tensor(np.moveaxis(data, -1, axis), dtype) for data, dtype in zip(arrays, dtypes, strict=True))
 
 
 def _scanned(arrays: list[Array], dtypes: list[Any], combine: Any) -> list[Array]:

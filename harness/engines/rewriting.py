@@ -1,5 +1,6 @@
 """Kernel source as an ordinary Python function with Triton's meaning, in a copy of the kernel's globals."""
 
+# pyright: reportMissingTypeStubs=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # ruff: noqa: N802 - method names given by ast.NodeTransformer
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _Transformer(stock.ASTTransformer):
     condition, and turns assigned numbers into tensors, within tuples and annotated assignments too.
     """
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
         self.generic_visit(node)
         node.value = _call(AS_TENSOR, node.value)
         return node
@@ -76,9 +77,7 @@ def _compiled(source: str, name: str, file: str, line: int) -> CodeType:
         arg.annotation = None
     # Defaults are values of the original function; only their number matters to the syntax.
     definition.args.defaults = [ast.Constant(value=None) for _ in definition.args.defaults]
-    definition.args.kw_defaults = [
-        default and ast.Constant(value=None) for default in definition.args.kw_defaults
-    ]
+    definition.args.kw_defaults = [default and ast.Constant(value=None) for default in definition.args.kw_defaults]
     definition.name = name
     ast.fix_missing_locations(tree)
     ast.increment_lineno(tree, line - 1)
@@ -105,7 +104,7 @@ def rewritten(kernel: Any, replace: Callable[[Any], Any], helpers: Mapping[str, 
     `helpers` on top of names the module does not define itself; the kernel's module stays as it is.
     """
     function: FunctionType = kernel.fn
-    scope = {**helpers, **function.__globals__, **_closure(function)}
+    scope: dict[str, Any] = {**helpers, **function.__globals__, **_closure(function)}
     scope = {name: replace(value) for name, value in scope.items()} | {MARK: True}
     file = function.__code__.co_filename
     code = _compiled(kernel.src, function.__name__, file, _definition_line(kernel))

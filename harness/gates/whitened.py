@@ -99,7 +99,8 @@ class Whitened:
             return Verdict("nonfinite", True, "positions of non-finite values agree", 0.0, 0.0, reason)
         index = _first(wrong)
         place = "visible" if bool(self.visible[index]) else "undefined"
-        detail = f"{count} places wrong; the first ({place}): found {float(found[index])}, golden {float(wanted[index])}"
+        pair = f"found {float(found[index])}, golden {float(wanted[index])}"
+        detail = f"{count} places wrong; the first ({place}): {pair}"
         return Verdict("nonfinite", False, detail, float(count), 0.0, reason, output, index)
 
     def _bound(self, output: str, found: torch.Tensor) -> Verdict:

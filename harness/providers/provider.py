@@ -1,4 +1,5 @@
 """Providers: whose implementation is judged."""
+# ruff: noqa: ARG002 (a provider may ignore what the protocol offers)
 
 from __future__ import annotations
 
@@ -45,11 +46,11 @@ class Shipped:
 
     name = "rocassay"
 
-    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
+    def unavailable(self, op: Op, case: Case) -> str | None:
         """Every op has a shipped kernel."""
         return None
 
-    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         """Call the launcher with the dispatcher's variant."""
         path, _, function = op.launcher.partition(":")
         launcher: Callable[..., None] = getattr(module or importlib.import_module(path), function)
@@ -61,11 +62,11 @@ class TorchPeer:
 
     name = "torch"
 
-    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
+    def unavailable(self, op: Op, case: Case) -> str | None:
         """Every op has a peer."""
         return None
 
-    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         """Call the peer; it takes no variant."""
         op.peer(case, arguments)
 

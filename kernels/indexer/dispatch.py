@@ -137,7 +137,7 @@ def write_variant(
 
 
 def gather_variant(
-    target: Target,  # noqa: ARG001
+    target: Target,
     *,
     block_size: int,
     ratio: int,

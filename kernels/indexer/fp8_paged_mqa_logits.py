@@ -4,6 +4,7 @@ Contract: vLLM `rocm_fp8_paged_mqa_logits` (vllm-project/vllm#42062, #43781) wit
 at or beyond a row's limit is written by the single kernel, and the row pitch of every buffer is its stride.
 """
 
+# pyright: reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
 import torch
@@ -161,7 +162,7 @@ def _score_pages_kernel(
             kv_cache, block_tables, table_base, position, position < longest, cache_block_stride,
             BLOCK_SIZE, SHUFFLE, FORMAT, NATIVE, HALF_DOT,
         )  # fmt: skip
-        for chunk in tl.static_range(CHUNKS):
+        for chunk in range(CHUNKS):
             if CHUNKS > 1:
                 # The query tiles of all rows together would not fit the registers; the cache holds them.
                 query, weight = _load_queries(

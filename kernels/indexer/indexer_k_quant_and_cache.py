@@ -3,6 +3,7 @@
 Contract: vLLM `indexer_k_quant_and_cache_triton` (vllm-project/vllm#43781), made stride-safe.
 """
 
+# pyright: reportArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
 from typing import Literal

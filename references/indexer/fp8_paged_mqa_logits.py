@@ -115,17 +115,18 @@ def peer_fp8_paged_mqa_logits(
 def _score(row: _Row) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Value, sigma and bound of one row's visible columns, float64 [limit]."""
     dots = row.queries @ row.keys.T
+    sizes = row.queries.abs() @ row.keys.abs().T
     terms = row.weights[:, None] * dots.relu()
     value = row.scales * terms.sum(dim=0)
-    return value, row.scales * _rounding_rms(row, dots), _worst_error(row, terms)
+    return value, row.scales * _rounding_rms(row, dots, sizes), _worst_error(row, sizes, terms)
 
 
-def _rounding_rms(row: _Row, dots: torch.Tensor) -> torch.Tensor:
+def _rounding_rms(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     """rms error over the scale: every rounding that really happens contributes independently.
 
     An fp32 operation whose exact result is an fp32 number does not round; nor does adding to or from zero.
     """
-    squares = (row.weights[:, None].square() * _dot_error_squared(row, dots)).sum(dim=0)
+    squares = (row.weights[:, None].square() * _dot_error_squared(row, dots, sizes)).sum(dim=0)
     exact_terms = row.weights[:, None] * _fp32(dots.relu())
     squares += (exact_terms.square() * _inexact(exact_terms)).sum(dim=0)
     terms = _fp32(exact_terms)
@@ -136,26 +137,25 @@ def _rounding_rms(row: _Row, dots: torch.Tensor) -> torch.Tensor:
     return ROUNDING_RMS * UNIT_ROUNDOFF * squares.sqrt()
 
 
-def _dot_error_squared(row: _Row, dots: torch.Tensor) -> torch.Tensor:
-    """Squared magnitude at which each dot rounds once, [H, limit]; 0 where it is exact in any usual order.
+def _dot_error_squared(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Squared magnitude at which each dot rounds once, [H, limit]; 0 where it is exact in any order.
 
-    Products of fp8 numbers have 8 significant bits, so most dots are exact in fp32. Partial sums walk as far
-    as the larger of their random-walk spread and the dot itself, and seldom twice as far: a dot whose lowest
-    bit an fp32 number of that size still holds is taken as exact.
+    sizes: sum_d |q_d k_d|, which no partial sum exceeds. Products of fp8 numbers have 8 significant bits, so
+    most dots are exact in fp32: those whose lowest bit an fp32 number as large as `sizes` still holds. The
+    partial sums of the others are about as large as their random-walk spread or, if larger, the dot itself.
     """
     spread = (row.queries.square() @ row.keys.square().T).sqrt()
-    reach = torch.maximum(spread, dots.abs())
-    furthest = torch.exp2(torch.frexp(2 * reach).exponent.double())
+    furthest = torch.exp2(torch.frexp(sizes).exponent.double())
     # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
-    passes = dots > -spread * 2 * HEAD_DIM * UNIT_ROUNDOFF
-    return reach.square() * (passes & _inexact(furthest + dots.abs()))
+    passes = dots > -2 * HEAD_DIM * UNIT_ROUNDOFF * spread
+    return torch.maximum(spread, dots.abs()).square() * (passes & _inexact(furthest + dots.abs()))
 
 
-def _worst_error(row: _Row, terms: torch.Tensor) -> torch.Tensor:
+def _worst_error(row: _Row, sizes: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
     """The matrix product's budget, then gamma_n for the product, the head sum and the scale, any order."""
-    size = row.weights.abs() @ (row.queries.abs() @ row.keys.abs().T)
     roundings = (len(row.weights) + 2) * UNIT_ROUNDOFF
-    return row.scales * (DOT_BUDGET * size + roundings / (1 - roundings) * terms.abs().sum(dim=0))
+    sums = roundings / (1 - roundings) * terms.abs().sum(dim=0)
+    return row.scales * (DOT_BUDGET * (row.weights.abs() @ sizes) + sums)
 
 
 def _fp32(x: torch.Tensor) -> torch.Tensor:

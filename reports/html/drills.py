@@ -75,5 +75,5 @@ def _place(coordinate: Coordinate | None) -> str:
     if coordinate is None:
         return ""
     named = {name: getattr(coordinate, name) for name in ("block", "token", "byte")}
-    place = " ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+    place = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
     return place or f"{coordinate.output}{list(coordinate.index)}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rocassay.harness.results import Assay, CaseRecord, Cell, Status
-from rocassay.reports.html.measures import BROKEN, DOUBTFUL, SEVERITY, worst_check
-from rocassay.reports.html.words import counted, usage_text
+from rocassay.reports.html.measures import BROKEN, DOUBTFUL, SEVERITY, failed_checks, worst_use
+from rocassay.reports.html.words import counted
 
 Axes = tuple[str, str, str, int]
 """op, arch, FP8 flavour, block size."""
@@ -21,12 +20,10 @@ class MapCell:
     state: str
     """`passed`, `failed`, `doubtful`, `not run`, or `empty` where nothing was expected."""
     usage: str = ""
-    """Worst use of a limit, or `exact`."""
+    """Worst use of a limit, `exact`, `differs`, or a dash when nothing was judged."""
     heat: int = 0
     """Percent of the limit in use, 0 to 100, for the tint."""
     counts: tuple[tuple[Status, int], ...] = ()
-    missing: tuple[str, ...] = ()
-    """Engines that were expected to run here and did not."""
     label: str = ""
     """The cell as one sentence, for titles and screen readers."""
     query: str = ""
@@ -96,22 +93,15 @@ def _map_cell(axes: Axes, records: Sequence[CaseRecord], missing: Sequence[Cell]
         return MapCell("empty")
     op, arch, fp8, block_size = axes
     counts = [(status, count) for status in SEVERITY if (count := sum(r.status is status for r in records))]
-    worst = worst_check(records)
-    usage = None if worst is None else worst[0]
+    use = worst_use(records)
     state = _state([status for status, _ in counts], bool(missing))
-    judged = any(record.checks for record in records)
-    shown = _usage_words(usage, state) if judged else ""
-    engines = tuple(cell.engine for cell in missing)
     said = [f"{count} {status.value}" for status, count in counts]
-    said += [f"worst use of a limit {usage_text(usage)} ({worst[1].name})"] if worst else []
-    said += [f"expected on engine {engine} and not run" for engine in engines]
+    said += [f"worst use of a limit {use.word} ({use.check})"] if use.share is not None else []
+    said += [f"{name} failed in {count}" for name, count in failed_checks(records).items()]
+    said += [f"expected on engine {cell.engine} and not run" for cell in missing]
     label = f"{op}, {arch}, {fp8}, block size {block_size}: {', '.join(said)}"
-    heat = round(100 * min(1.0, usage)) if usage is not None and math.isfinite(usage) and usage > 0 else 0
-    return MapCell(state, shown, heat, tuple(counts), engines, label, f"^{op}:{arch}:{fp8}:bs{block_size}:")
-
-
-def _usage_words(usage: float | None, state: str) -> str:
-    return "differs" if usage is None and state == "failed" else usage_text(usage)
+    heat = round(100 * min(1.0, max(0.0, use.share or 0.0)))
+    return MapCell(state, use.word, heat, tuple(counts), label, f"^{op}:{arch}:{fp8}:bs{block_size}:")
 
 
 def _state(statuses: Sequence[Status], missing: bool) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rocassay.harness.results import CaseRecord, Check, Status
+from rocassay.reports.html.words import number
 
 NOT_OF_THE_KERNEL = frozenset({"peer", "inputs-digest"})
 """Gates on the harness itself: their statistic says nothing about the implementation that is judged."""
@@ -42,10 +44,36 @@ def usage(check: Check) -> float | None:
     return math.inf if math.isnan(share) else share
 
 
-def worst_check(records: Iterable[CaseRecord]) -> tuple[float, Check] | None:
-    """The check that uses most of its limit, with that use; None when every gate is exact."""
-    used = ((share, check) for record in records for check in record.checks if (share := usage(check)) is not None)
-    return max(used, key=lambda pair: pair[0], default=None)
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of their limits some records use."""
+
+    share: float | None
+    """Largest statistic / limit; None when no gate has a limit above 0."""
+    check: str
+    """Name of that gate."""
+    differs: bool
+    """Whether a gate that allows no difference failed."""
+    judged: bool
+    """Whether any gate was recorded."""
+
+    @property
+    def word(self) -> str:
+        """The number, `exact`, `differs`, or a dash when nothing was judged."""
+        if self.differs and (self.share is None or self.share <= 1):
+            return "differs"
+        if self.share is None:
+            return "exact" if self.judged else "–"
+        return f"{self.share:.2f}" if self.share < 10 else number(self.share, 2)
+
+
+def worst_use(records: Iterable[CaseRecord]) -> Use:
+    """The gate that comes closest to its limit, or goes furthest beyond."""
+    gates = [check for record in records for check in record.checks if check.kind == "gate"]
+    own = [check for check in gates if check.name not in NOT_OF_THE_KERNEL]
+    used = [(share, check.name) for check in own if (share := usage(check)) is not None]
+    share, name = max(used, key=lambda pair: pair[0], default=(None, ""))
+    return Use(share, name, any(not check.passed and usage(check) is None for check in own), bool(own))
 
 
 def failed_checks(records: Iterable[CaseRecord]) -> dict[str, int]:

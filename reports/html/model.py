@@ -44,6 +44,8 @@ class Page:
     """Statuses of all records, drills included, for the filter."""
     cases: int
     drill_cases: int
+    uniform: bool
+    """Whether one provider on one engine made every record."""
     rows: dict[str, object]
     limits: tuple[Limit, ...]
     schema: str
@@ -68,6 +70,7 @@ def page(assay: Assay) -> Page:
         statuses=tuple(summary(assay.records).items()),
         cases=len(assay.cases),
         drill_cases=len(assay.drills),
+        uniform=len({(record.provider, record.engine) for record in assay.records}) < 2,
         rows=encode(assay.records),
         limits=tuple(limits(assay.records)),
         schema=", ".join(sorted({str(line.schema_version) for line in [*assay.headers, *assay.records]})),

@@ -1,7 +1,7 @@
 r"""Case records as compact JSON: whatever repeats is stored once, so that a row is little more than its numbers.
 
 `{"strings", "groups", "shapes", "rows", "group_fields", "check_fields"}`. A row is
-`[group, usage, milliseconds, digest, seed, *values]`. A group holds, per field, an index into `strings`, and
+`[group, usage, milliseconds, digest, seed, *values]`, the usage being -1 for exact and -2 for differs. A group holds, per field, an index into `strings`, and
 for `checks` a list of indices into `shapes`. A string may hold holes, which are filled while the fields are
 read in order: `\x01` the row's next value, `\x02` its digest, `\x03` its case id, `\x04` the check's statistic.
 The statistic of a shape is None, a number, or `true`: then it is the row's next value, before its texts.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from rocassay.harness.results import GREEN, CaseRecord, Check
-from rocassay.reports.html.measures import worst_check
+from rocassay.reports.html.measures import Use, worst_use
 from rocassay.reports.html.words import number, pairs, plain
 
 GROUP_FIELDS = (
@@ -74,10 +74,8 @@ class _Encoder:
         cut = _Cutter(self.strings, record, values)
         group = (*self._axes(record, cut), *self._story(record, cut))
         checks = tuple(self._shape(check, cut) for check in record.checks)
-        worst = worst_check([record])
-        used = None if worst is None else _short(worst[0], 3)
         spent = _short(1e3 * sum(record.timings.values()), 2)
-        return [self.groups.add((*group, checks)), used, spent, plain(record.digest), record.seed, *values]
+        return [self.groups.add((*group, checks)), _used(worst_use([record])), spent, plain(record.digest), record.seed, *values]
 
     def _axes(self, record: CaseRecord, cut: _Cutter) -> list[int]:
         axes = (record.op, record.arch, record.fp8, str(record.block_size), record.provider, record.engine)
@@ -161,6 +159,12 @@ def script_json(value: object) -> str:
 def _derived_case(record: CaseRecord) -> str:
     axes = f"{record.op}:{record.arch}:{record.fp8}:bs{record.block_size}"
     return f"{axes}:{pairs(record.params)}:{record.recipe}:s{record.seed}"
+
+
+def _used(use: Use) -> _Value:
+    """The share, or what stands for it: None nothing judged, -1 exact, -2 differs."""
+    words = {"–": None, "exact": -1, "differs": -2}
+    return words[use.word] if use.word in words or use.share is None else _short(use.share, 3)
 
 
 def _short(value: float, digits: int) -> int | float | str:

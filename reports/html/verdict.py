@@ -17,8 +17,11 @@ class Verdict:
     word: str
     sentence: str
     reasons: tuple[str, ...]
+    """All reasons when there are several; a single one is the sentence."""
     counts: tuple[tuple[Status, int], ...]
     """Cases without an injected fault, worst status first."""
+    drills: tuple[int, int]
+    """Drill cases that went red, as wanted, of all."""
     facts: tuple[tuple[str, str], ...]
     """Label and value: tier, provider, engine, device, versions, commit, wall time."""
     first: CaseRecord | None
@@ -53,8 +56,16 @@ def verdict(assay: Assay) -> Verdict:
     reasons = tuple(assay.red_reasons())
     counts = summary(assay.cases)
     ordered = tuple((status, counts[status]) for status in SEVERITY if status in counts)
-    sentence = _red_sentence(assay) if reasons else _green_sentence(assay)
-    return Verdict("FAIL" if reasons else "PASS", sentence, reasons, ordered, _facts(assay), _first_red(assay))
+    drills = summary(assay.drills)
+    return Verdict(
+        "FAIL" if reasons else "PASS",
+        _red_sentence(reasons) if reasons else _green_sentence(assay),
+        reasons if len(reasons) > 1 else (),
+        ordered,
+        (drills.get(Status.FAILED, 0), sum(drills.values())),
+        _facts(assay),
+        _first_red(assay),
+    )
 
 
 def _green_sentence(assay: Assay) -> str:
@@ -65,16 +76,11 @@ def _green_sentence(assay: Assay) -> str:
         passed += f", {counted(known, 'known defect')} as recorded"
     if assay.drills:
         passed += f", {counted(len(assay.drills), 'drill case')} went red as wanted"
-    return passed + "."
+    return passed
 
 
-def _red_sentence(assay: Assay) -> str:
-    red = sum(record.status not in GREEN for record in assay.cases)
-    if red:
-        return f"{red:,} of {counted(len(assay.cases), 'case')} {'is' if red == 1 else 'are'} not green."
-    if not assay.cases:
-        return "No case without an injected fault was recorded."
-    return f"{counted(len(assay.cases), 'case')} ran green, but the run as a whole does not hold."
+def _red_sentence(reasons: tuple[str, ...]) -> str:
+    return reasons[0] if len(reasons) == 1 else f"for {len(reasons)} reasons"
 
 
 def _first_red(assay: Assay) -> CaseRecord | None:

@@ -34,13 +34,6 @@ def number(value: float, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def usage_text(usage: float | None) -> str:
-    """Share of a limit for a map cell: two decimals below 10, `exact` where nothing is rounded."""
-    if usage is None:
-        return "exact"
-    return f"{usage:.2f}" if usage < 10 else number(usage, 2)
-
-
 def duration(seconds: float) -> str:
     """Wall time in the largest two units."""
     if seconds < 10:

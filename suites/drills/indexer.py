@@ -50,9 +50,7 @@ _fault(
 
 def _ratio_ignored(dispatch: IndexerDispatch) -> IndexerDispatch:
     by_size = dispatch.gather_layout
-    return replace(
-        dispatch, block_flat_arches=frozenset(), gather_layout=lambda block_size, _: by_size(block_size, 1)
-    )
+    return replace(dispatch, block_flat_arches=frozenset(), gather_layout=lambda block_size, _: by_size(block_size, 1))
 
 
 _fault(
@@ -69,7 +67,9 @@ _fault(
     "the block table is indexed per token and no offset within the block is added",
     {
         LOGITS: ChangeSource(
-            f"{KERNELS}.{LOGITS}", "offset = position % BLOCK_SIZE", "column = position\noffset = position * 0"
+            f"{KERNELS}.{LOGITS}",
+            "offset = position % BLOCK_SIZE",
+            "column = position\noffset = position * 0",
         )
     },
     lambda case: case.block_size > 1,

@@ -25,6 +25,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     cache_placement,
     contract_layout,
     edge_lengths,
+    layout_name,
     locate_token,
     padded_rows,
     paged,
@@ -96,14 +97,14 @@ def inputs(case: Case, stream: Stream) -> Operands:
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
     """Both output buffers, rows that belong to nobody included."""
     gathered = reference.cp_gather_indexer_k_quant_cache(
-        **operands.inputs, **operands.outputs, layout=contract_layout(case).name
+        **operands.inputs, **operands.outputs, layout=layout_name(case)
     )
     return {"k_fp8": ExactBytes(gathered.values), "k_fp8_scale": ExactBytes(gathered.scales)}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
     """Plain torch."""
-    reference.peer_cp_gather_indexer_k_quant_cache(**arguments, layout=contract_layout(case).name)
+    reference.peer_cp_gather_indexer_k_quant_cache(**arguments, layout=layout_name(case))
 
 
 def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> GatherVariant:

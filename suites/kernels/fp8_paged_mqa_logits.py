@@ -32,6 +32,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     codes,
     contract_layout,
     edge_lengths,
+    layout_name,
     locate_token,
     padded_rows,
     paged,
@@ -60,7 +61,16 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **padded, next_n=(2,), ratio=(1,), path=("auto",), scales=("general",))
     yield from cross(NAME, **axes, **shape, next_n=(2,), ratio=(1, 4), path=("two_kernel",), scales=("general",))
     wide = {**axes, "block_sizes": WIDE_BLOCK_SIZES}
-    yield from cross(NAME, **wide, **shape, recipes=("wide", "tall"), next_n=(2,), ratio=(1,), path=("auto",), scales=("pow2",))
+    yield from cross(
+        NAME,
+        **wide,
+        **shape,
+        recipes=("wide", "tall"),
+        next_n=(2,),
+        ratio=(1,),
+        path=("auto",),
+        scales=("pow2",),
+    )
     if tier != "quick":
         yield from _long(axes)
 
@@ -145,7 +155,10 @@ def _edges(length: int, block_size: int) -> list[int]:
 def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     """float64 scores from the stored bytes, with the rounding model."""
     scores = reference.fp8_paged_mqa_logits(
-        **operands.inputs, max_model_len=int(operands.scalars["max_model_len"]), layout=contract_layout(case).name, fp8=case.fp8
+        **operands.inputs,
+        max_model_len=int(operands.scalars["max_model_len"]),
+        layout=layout_name(case),
+        fp8=case.fp8,
     )
     return {
         "logits": Whitened(
@@ -162,7 +175,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
 def peer(case: Case, arguments: dict[str, Any]) -> None:
     """Plain torch; it needs no workspace."""
     own = {name: value for name, value in arguments.items() if name != "workspace"}
-    reference.peer_fp8_paged_mqa_logits(**own, layout=contract_layout(case).name, fp8=case.fp8)
+    reference.peer_fp8_paged_mqa_logits(**own, layout=layout_name(case), fp8=case.fp8)
 
 
 def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVariant:
@@ -200,7 +213,10 @@ def repage(case: Case, operands: Operands) -> Transformed:
     layout = contract_layout(case)
     flat = operands.inputs["kv_cache"].reshape(operands.inputs["kv_cache"].shape[0], -1)
     token = [np.arange(length) for length in longest]
-    slots = [table[b, t // case.block_size].astype(np.int64) * case.block_size + t % case.block_size for b, t in enumerate(token)]
+    slots = [
+        table[b, t // case.block_size].astype(np.int64) * case.block_size + t % case.block_size
+        for b, t in enumerate(token)
+    ]
     contents = layout.unpack(flat, np.concatenate(slots))
     pages = paged(other, Stream(str(case), "repage"), longest, contents)
     inputs = {**operands.inputs, "kv_cache": pages.cache, "block_tables": pages.block_table}
@@ -211,7 +227,7 @@ def repage(case: Case, operands: Operands) -> Transformed:
 OP = register(
     Op(
         name=NAME,
-        contract="logits[b,n,p] = ks[p] * sum_h w[b,n,h] * relu(q[b,n,h] . k[p]) over the visible keys of a paged cache",
+        contract="logits[b,n,p] = ks[p] * sum_h w[b,n,h] * relu(q[b,n,h] . k[p]) over the visible keys",
         launcher="rocassay.kernels.indexer.fp8_paged_mqa_logits:fp8_paged_mqa_logits",
         inputs=inputs,
         golden=golden,
@@ -220,7 +236,12 @@ OP = register(
         dispatch=DISPATCH,
         cases=cases,
         plan=RoundingPlan(
-            (("dot", "float32"), ("weight product", "float32"), ("head sum", "float32"), ("scale product", "float32")),
+            (
+                ("dot", "float32"),
+                ("weight product", "float32"),
+                ("head sum", "float32"),
+                ("scale product", "float32"),
+            ),
             "products of two e4m3 numbers are exact in fp32; everything after them accumulates in fp32",
         ),
         locate=locate,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,10 +33,15 @@ GARBAGE_PAGE = 2**30
 POISON = 1e30
 
 
-def contract_layout(case: Case) -> Layout:
+def layout_name(case: Case) -> Literal["NORMAL", "SHUFFLE"]:
     """The layout the contract prescribes: NORMAL for one-token pages and ratio-4 caches, else SHUFFLE."""
     normal = case.block_size == 1 or case.integer("ratio") == 4
-    return indexer_layout("NORMAL" if normal else "SHUFFLE", case.block_size)
+    return "NORMAL" if normal else "SHUFFLE"
+
+
+def contract_layout(case: Case) -> Layout:
+    """The index map of the layout the contract prescribes."""
+    return indexer_layout(layout_name(case), case.block_size)
 
 
 def random_bytes(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:

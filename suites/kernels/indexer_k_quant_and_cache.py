@@ -25,6 +25,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     cache_placement,
     contract_layout,
     keys,
+    layout_name,
     random_bytes,
 )
 
@@ -87,9 +88,9 @@ def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
         operands.inputs["k"],
         operands.outputs["kv_cache"],
         operands.inputs["slot_mapping"],
-        layout=contract_layout(case).name,
+        layout=layout_name(case),
         fp8=case.fp8,
-        scale_fmt=case["scale_fmt"],
+        scale_fmt="ue8m0" if case["scale_fmt"] == "ue8m0" else "float",
     )
     alternatives = () if cache.scale_ulp == 0 else (cache.alternative, *_neighbouring_scales(cache.expected))
     return {"kv_cache": ExactBytes(cache.expected, alternatives)}
@@ -107,7 +108,7 @@ def _neighbouring_scales(cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
     """Plain torch."""
-    reference.peer_indexer_k_quant_and_cache(**arguments, layout=contract_layout(case).name, fp8=case.fp8)
+    reference.peer_indexer_k_quant_and_cache(**arguments, layout=layout_name(case), fp8=case.fp8)
 
 
 def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> WriteVariant:
@@ -116,7 +117,7 @@ def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> WriteVaria
     return write_variant(target, fp8=case.fp8, block_size=case.block_size, ratio=ratio, dispatch=dispatch)
 
 
-def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:  # noqa: ARG001
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Index [block, row, byte] of the cache tensor -> the token and byte stored there under the contract's layout."""
     block, row, byte = index
     offset = row * RECORD + byte

@@ -27,7 +27,7 @@ compiles = pytest.mark.filterwarnings("ignore::UserWarning")  # Triton warns of 
 
 
 @triton.jit
-def square_dot(x_ptr, y_ptr, out_ptr, ROWS: tl.constexpr, K: tl.constexpr, DTYPE: tl.constexpr):  # noqa: ANN001, N803
+def square_dot(x_ptr, y_ptr, out_ptr, ROWS: tl.constexpr, K: tl.constexpr, DTYPE: tl.constexpr):
     row = tl.arange(0, ROWS)
     k = tl.arange(0, K)
     x = tl.load(x_ptr + row[:, None] * K + k[None, :]).to(DTYPE, bitcast=True)

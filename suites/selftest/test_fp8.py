@@ -380,7 +380,7 @@ def test_power_of_two_at_least_passes_zero_infinity_and_nan_through():
 
 
 @pytest.mark.parametrize("rounding", [fp8.ue8m0_encode_up, fp8.power_of_two_at_least])
-def test_a_negative_scale_is_refused(rounding):  # noqa: ANN001
+def test_a_negative_scale_is_refused(rounding):
     with pytest.raises(fp8.ScaleError, match=r"-0\.5"):
         rounding(np.array([1.0, -0.5], dtype=np.float32))
 

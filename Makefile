@@ -1,0 +1,64 @@
+# Two commands matter: `make assay` judges the shipped kernels and writes a report, `make test` tests the harness.
+# Both set up a virtual environment from the lock first.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= rocassay-out
+WORKERS ?= auto
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+HAS_GPU_TORCH := $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null
+
+.PHONY: help setup assay test lint types drills lock clean
+
+help:
+	@echo 'make assay   set up, judge every shipped kernel (quick tier), drill every fault, write $(OUT)/report.html'
+	@echo 'make test    set up, lint, check types, run all tests'
+	@echo 'make drills  inject every fault and demand a red verdict for each'
+	@echo 'make lock    resolve the locked set anew'
+	@echo 'make clean   remove the environment and everything that was made'
+
+# A torch that already drives a GPU here (ROCm or CUDA) is never replaced: the environment sees it and the
+# lock's torch and triton are left out. torch comes first, so that nothing else chooses a build of it.
+$(READY): requirements/lock.txt pyproject.toml
+	@if $(HAS_GPU_TORCH); then \
+	  $(PYTHON) -m venv --clear --system-site-packages $(VENV) && \
+	  grep -vE '^(torch|triton)==' requirements/lock.txt > $(VENV)/lock.txt; \
+	else \
+	  $(PYTHON) -m venv --clear $(VENV) && \
+	  cp requirements/lock.txt $(VENV)/lock.txt && \
+	  $(BIN)/python -m pip install --quiet "$$(grep -E '^torch==' $(VENV)/lock.txt)"; \
+	fi
+	$(BIN)/python -m pip install --quiet -r $(VENV)/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY)
+
+assay: $(READY)
+	@$(BIN)/rocassay run --tier quick --drills --workers $(WORKERS) --out $(OUT); verdict=$$?; \
+	$(BIN)/rocassay report html $(OUT) || true; exit $$verdict
+
+drills: $(READY)
+	$(BIN)/rocassay drill --workers $(WORKERS)
+
+test: lint types
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+lock:
+	$(PYTHON) -m venv --clear $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)-lock/bin/python -m pip install --quiet triton==3.9.0 'setuptools>=77' '.[test]'
+	$(VENV)-lock/bin/python -m pip freeze --all --exclude rocassay --exclude pip | sed 's/+cpu$$//; s/ @ .*//' > requirements/lock.txt
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock $(OUT) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
