@@ -40,9 +40,10 @@ class Damage:
         return f"{self.count} guard bytes overwritten, the first {place}"
 
 
-def _canary(count: int, device: torch.device) -> torch.Tensor:
+def _canary(band: slice, device: torch.device) -> torch.Tensor:
+    """Canary bytes of an arena's range; a function of the position, so that overlapping bands agree."""
     # A period prime to every power of two shows a shifted copy of the band as damage, too.
-    return (torch.arange(count, device=device) % 251).to(torch.uint8).bitwise_xor_(0xA5)
+    return (torch.arange(band.start, band.stop, device=device) % 251).to(torch.uint8).bitwise_xor_(0xA5)
 
 
 class Guarded:
@@ -77,12 +78,12 @@ class Guarded:
 
     def _fill_canaries(self) -> None:
         for band in self._bands():
-            self._bytes[band] = _canary(band.stop - band.start, self._bytes.device)
+            self._bytes[band] = _canary(band, self._bytes.device)
 
     def damage(self) -> Damage | None:
         """The first changed canary byte outside the tensor's elements, if any."""
         for band in self._bands():
-            changed = self._bytes[band] != _canary(band.stop - band.start, self._bytes.device)
+            changed = self._bytes[band] != _canary(band, self._bytes.device)
             if self._dense:
                 self._elements_of(changed).fill_(False)
             where = changed.nonzero()

@@ -23,6 +23,13 @@ class MalformedCase(RocassayError, ValueError):
     """A case id that does not parse."""
 
 
+class MissingParameter(RocassayError, KeyError):
+    """A case lacks a parameter that its op needs, or holds a word where a number belongs."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Case:
     """What is run: op, chip, byte format, page size, shapes, input recipe and seed.
@@ -53,13 +60,13 @@ class Case:
         for known, value in self.params:
             if known == name:
                 return value
-        raise KeyError(f"case {self} has no parameter {name!r}")
+        raise MissingParameter(f"case {self} has no parameter {name!r}; `rocassay list --ids` shows complete ids")
 
     def integer(self, name: str) -> int:
-        """Parameter `name` as an integer; TypeError if it is a word."""
+        """Parameter `name` as an integer; MissingParameter if it is a word."""
         value = self[name]
         if isinstance(value, str):
-            raise TypeError(f"parameter {name}={value} of case {self} is not an integer")
+            raise MissingParameter(f"parameter {name}={value} of case {self} is not an integer")
         return value
 
     def with_seed(self, seed: int) -> Case:
@@ -78,11 +85,14 @@ class Case:
                 raise MalformedCase(f"case id {text!r}: {name} {word!r} is not a word; the form is {_FORM}")
         fp8_format_of(arch)
         format_of(fp8)
+        block_size = _prefixed_integer(text, "block size", "bs", block)
+        if block_size < 1:
+            raise MalformedCase(f"case id {text!r}: block size 0 is not a positive number of tokens")
         return cls(
             op,
             arch,
             fp8,
-            _prefixed_integer(text, "block size", "bs", block),
+            block_size,
             tuple(_parse_params(text, params)),
             recipe,
             _prefixed_integer(text, "seed", "s", seed),

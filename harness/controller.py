@@ -112,13 +112,17 @@ class Controller:
 
     def _earlier(self) -> Assay | None:
         """The interrupted run to continue; without --resume an older file is moved aside, never overwritten."""
-        if not self.path.exists() or not self.path.stat().st_size:
-            return None
-        if self.options.resume:
-            set_aside_cut_tail(self.path)
-            return read(self.path)
-        moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-        self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
+        try:
+            if self.options.resume:
+                set_aside_cut_tail(self.path)
+            if not self.path.exists() or not self.path.stat().st_size:
+                return None
+            if self.options.resume:
+                return read(self.path)
+            moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+            self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
+        except OSError as error:
+            raise ResultsError(f"cannot move {self.path} aside: {error.strerror}; choose another --out") from error
         return None
 
     def _done(self, earlier: Assay | None) -> frozenset[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from types import ModuleType
@@ -22,7 +22,7 @@ from rocassay.harness.faults.source import mutated
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.inputs import Operands, Stream, digest
-from rocassay.harness.ops import SUITES, Expectation, Op, Tier, op_named
+from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.probes import EVERY_OP, Observation
 from rocassay.harness.providers import Provider
 from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
@@ -49,6 +49,8 @@ def _prepare(op_name: str, key: Case) -> Prepared:
     operands = op.inputs(key, Stream.of(key))
     drawn = time.perf_counter()
     expectations = op.golden(key, operands)
+    if silent := operands.outputs.keys() - expectations.keys():
+        raise IncompleteOp(f"the golden of op {op.name!r} says nothing of output {', '.join(sorted(silent))}")
     judged = time.perf_counter()
     peer = tuple(_peer_validity(op, key, operands, expectations))
     seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
@@ -81,6 +83,12 @@ def pinned_digests() -> dict[str, str]:
     """Digests of the quick tier's inputs, by case id without arch."""
     file = resources.files(SUITES) / DIGESTS
     return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def input_digests(cases: Iterable[Case]) -> dict[str, str]:
+    """Digests of the cases' inputs, as `pinned_digests` holds them: sorted, by case id without arch."""
+    keys = sorted({str(key): key for key in map(shared, cases)}.items())
+    return {name: digest(op_named(key.op).inputs(key, Stream.of(key))) for name, key in keys}
 
 
 @dataclass(slots=True)

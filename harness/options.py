@@ -57,6 +57,8 @@ class Options:
             format_of(fp8)
         if any(size < 1 for size in self.block_sizes):
             raise BadOption(f"block size {min(self.block_sizes)} is not a positive number of tokens")
+        if self.seed is not None and self.seed < 0:
+            raise BadOption(f"seed {self.seed} is negative; a case id holds only seeds from 0 on")
         return self
 
     @property

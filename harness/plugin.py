@@ -204,7 +204,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     elif report.failed:
         writer.crashed(report.nodeid, report.longreprtext)
     if writer.broken:
-        _ACTIVE["session"].shouldstop = writer.broken
+        session = _ACTIVE["session"]
+        session.shouldstop = writer.broken
+        # Together with xdist the loop asks its own object whether to stop.
+        if (distribution := session.config.pluginmanager.get_plugin("dsession")) is not None:
+            distribution.shouldstop = writer.broken
 
 
 _ACTIVE: dict[str, Any] = {}

@@ -128,10 +128,11 @@ def list_(
     tier: TierName = "quick",
     faults: Annotated[bool, typer.Option("--faults", help="List the fault catalogue instead.")] = False,
     ids: Annotated[bool, typer.Option("--ids", help="Print every case id.")] = False,
+    digests: Annotated[bool, typer.Option("--digests", help="Print the digests of all inputs as JSON.")] = False,
     json_: Json = False,
 ) -> None:
     """Show ops, cases or faults."""
-    from rocassay.harness.cli.showing import list_cases, list_faults
+    from rocassay.harness.cli.showing import list_cases, list_digests, list_faults
 
     if faults:
         list_faults(as_json=json_)
@@ -143,7 +144,10 @@ def list_(
         block_sizes=tuple(block_size or ()),
         tier=tier,
     )
-    list_cases(options, ids=ids, as_json=json_)
+    if digests:
+        list_digests(options)
+    else:
+        list_cases(options, ids=ids, as_json=json_)
 
 
 @app.command()

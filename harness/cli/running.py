@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from rocassay.harness.cli.progress import Progress
+from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.results import Assay, CaseRecord, Status, read, summary
 
@@ -37,7 +38,10 @@ def execute(options: Options, *, workers: str) -> int:
 def _pytest(options: Options, workers: str, progress: Progress) -> int:
     assert options.out is not None
     count = str(os.cpu_count() or 1) if workers == "auto" else workers
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RocassayError(f"cannot make the folder {options.out}: {error.strerror}; choose another --out") from error
     targets = [f"rocassay.suites.{suite}" for suite in options.suites]
     arguments = [
         "--pyargs",
@@ -52,7 +56,10 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
     # The worker's working directory and the user's pytest settings must not change the verdict.
     arguments += ["-c", os.devnull, "--rootdir", str(options.out)]
     arguments += [] if count == "0" else ["-n", count]
-    return int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
+    status = int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
+    if status not in FINISHED and progress.broken:
+        raise RocassayError(progress.broken)
+    return status
 
 
 def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
@@ -72,6 +79,7 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
 
 def drill_faults(options: Options, *, workers: str) -> int:
     """Run drills and print one row per fault."""
+    from rocassay.harness.drills import select_drills
     from rocassay.harness.faults import catalogue, fault_named
     from rocassay.harness.ops import discover
 
@@ -79,6 +87,10 @@ def drill_faults(options: Options, *, workers: str) -> int:
     names = tuple(fault_named(name).name for name in options.faults) or tuple(fault.name for fault in catalogue())
     options = replace(options, faults=names, suites=("drills",)).checked()
     assert options.out is not None
+    if not select_drills(options):
+        raise RocassayError(
+            "no fault applies to a case that the filters select; `rocassay list --faults` shows what there is"
+        )
     status = _pytest(options, workers, Progress(Console(stderr=True)))
     if status not in FINISHED:
         return BAD_INPUT

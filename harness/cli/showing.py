@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rocassay.harness.cases import Case
+from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import catalogue, fault_named
+from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.results import GREEN, CaseRecord, Status, read
@@ -18,7 +21,7 @@ from rocassay.harness.results import GREEN, CaseRecord, Status, read
 
 def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
     """Print the selected cases: a table of counts, or every id."""
-    cases = select_cases(options.checked().tier_name, options.selection())
+    cases = _selected(options)
     console = Console()
     if as_json:
         console.print_json(json.dumps([str(case) for case in cases]))
@@ -39,6 +42,20 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
     for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases)):
         table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
     console.print(table)
+
+
+def list_digests(options: Options) -> None:
+    """Print the digests of the selected cases' inputs as JSON, in the form of the file that pins them."""
+    sys.stdout.write(json.dumps(input_digests(_selected(options)), indent=1) + "\n")
+
+
+def _selected(options: Options) -> list[Case]:
+    cases = select_cases(options.checked().tier_name, options.selection())
+    for op in options.ops:
+        op_named(op)
+    if not cases:
+        raise RocassayError(f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is")
+    return cases
 
 
 def list_faults(*, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.gates.verdict import Verdict, same_shape
 from rocassay.harness.inputs import as_bytes
 
 
@@ -22,6 +22,7 @@ class ExactBytes:
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """One verdict; the index is that of the first wrong element."""
         found, wanted = as_bytes(actual), as_bytes(self.expected)
+        same_shape(output, found, wanted)
         wrong = found != wanted
         for alternative in self.alternatives:
             wrong &= found != as_bytes(alternative)

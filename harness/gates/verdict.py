@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from rocassay.harness.results import Check
+
+
+def same_shape(output: str, actual: torch.Tensor, golden: torch.Tensor) -> None:
+    """ValueError unless both have one shape: broadcasting would compare what does not correspond."""
+    if actual.shape != golden.shape:
+        raise ValueError(f"golden of {output} has shape {tuple(golden.shape)}, the output {tuple(actual.shape)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.gates.verdict import Verdict, same_shape
 
 MAX_Z = 7.1
 """Gaussian tail 1.3e-12 an element: 8e-4 false alarms in a run of 6.6e8 elements."""
@@ -59,6 +59,7 @@ class Whitened:
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """Positions of non-finite values, hard bound, largest |z|, worst-row t."""
+        same_shape(output, actual, self.golden)
         found = actual.double()
         verdicts = [self._nonfinite(output, found), self._bound(output, found)]
         if self.model_holds:
@@ -106,7 +107,7 @@ class Whitened:
     def _bound(self, output: str, found: torch.Tensor) -> Verdict:
         finite = self.visible & self.golden.isfinite() & found.isfinite()
         error = torch.where(finite, (found - self.golden).abs(), 0.0)
-        use = torch.where(error == 0, 0.0, error / self.bound)
+        use = torch.where(error == 0, 0.0, torch.nan_to_num(error / self.bound, nan=math.inf, posinf=math.inf))
         reason = "worst case of the declared roundings: no implementation of the plan can exceed it"
         return self._extreme("bound", output, use, found, 1.0, reason, "error is {:.3g} of the hard bound")
 

@@ -3,6 +3,7 @@
 Tensors travel as uint8 and are reinterpreted here, so that a launch never depends on torch's fp8 dtypes.
 Formats: `e4m3fn` (OCP OFP8 spec; Triton `float8e4nv`) and `e4m3fnuz` (AMD CDNA3 ISA guide; `float8e4b8`).
 """
+# pyright: reportAssignmentType=false
 
 from __future__ import annotations
 

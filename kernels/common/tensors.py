@@ -45,6 +45,4 @@ def indexer_cache_geometry(kv_cache: torch.Tensor) -> tuple[int, int, int]:
 def require_unit_stride(name: str, tensor: torch.Tensor) -> None:
     """Raise LayoutError unless neighbouring elements of the last dimension are neighbours in memory."""
     if tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
-        raise LayoutError(
-            f"{name} has stride {tensor.stride(-1)} in its last dimension; make it contiguous there"
-        )
+        raise LayoutError(f"{name} has stride {tensor.stride(-1)} in its last dimension; make it contiguous there")

@@ -41,6 +41,23 @@ _FALLBACK_COMPUTE_UNITS = 256
 
 
 @dataclass(frozen=True, slots=True)
+class _Tile:
+    """Tile shape of the logits kernel: chosen so that no shape up to 128 heads x 8 rows spills registers."""
+
+    kv_tile: int = 64
+    dot_rows: int = 128
+    num_warps: int = 4
+
+
+_TILES = {
+    ("gfx942", "fp8"): _Tile(),
+    # The K = 64 matrix instructions hold wider operands.
+    ("gfx950", "fp8"): _Tile(num_warps=8),
+}
+_HALF_TILE = _Tile(kv_tile=32, dot_rows=64)
+
+
+@dataclass(frozen=True, slots=True)
 class WriteVariant:
     """Decisions of one `indexer_k_quant_and_cache` launch."""
 
@@ -169,6 +186,7 @@ def logits_variant(
     native = fp8 in target.native_fp8
     # Hopper's fp8 tensor cores keep about 14 accumulator bits (DeepSeek-V3 technical report); logits need 24.
     dot = "fp8" if native and target.backend != "cuda" else "fp16"
+    tile = _TILES.get((target.arch, dot), _Tile() if dot == "fp8" else _HALF_TILE)
     units = PROFILES[target.arch].compute_units if target.arch in PROFILES else None
     return LogitsVariant(
         path=path,
@@ -176,6 +194,9 @@ def logits_variant(
         fp8=fp8,
         native=native,
         dot=dot,
+        kv_tile=tile.kv_tile,
+        dot_rows=tile.dot_rows,
+        num_warps=tile.num_warps,
         max_splits=units or _FALLBACK_COMPUTE_UNITS,
         waves_per_eu=decision.waves_per_eu if target.backend == "hip" else None,
     )

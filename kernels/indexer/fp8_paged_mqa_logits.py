@@ -146,9 +146,7 @@ def _score_pages_kernel(
     split = tl.program_id(1)
     splits = tl.num_programs(1)
     every = tl.arange(0, NEXT_PADDED)
-    limits = _visible_limit(
-        context_lens, batch, every, every < NEXT_N, columns, lens_stride, NEXT_N, LENS_PER_ROW
-    )
+    limits = _visible_limit(context_lens, batch, every, every < NEXT_N, columns, lens_stride, NEXT_N, LENS_PER_ROW)
     longest = tl.max(limits, axis=0)
     table_base = batch.to(tl.int64) * table_stride
     if CHUNKS == 1:
@@ -183,9 +181,7 @@ def _score_pages_kernel(
                 score = tl.sum(tl.reshape(weighted, [ROWS, HEADS_PADDED, KV_TILE]), axis=1) * scale[None, :]
                 known = next_index < NEXT_N
                 head_base = tl.zeros([ROWS], tl.int64)
-            limit = _visible_limit(
-                context_lens, batch, next_index, known, columns, lens_stride, NEXT_N, LENS_PER_ROW
-            )
+            limit = _visible_limit(context_lens, batch, next_index, known, columns, lens_stride, NEXT_N, LENS_PER_ROW)
             row = batch * NEXT_N + next_index
             row_base = row.to(tl.int64) * output_stride
             target = (head_base + row_base)[:, None] + position[None, :]
@@ -213,9 +209,7 @@ def _sum_heads_kernel(
     """Program (r, c) sums the heads of columns c * TILE ... of row r; invisible ones become -inf."""
     row = tl.program_id(0)
     batch = row // NEXT_N
-    limit = _visible_limit(
-        context_lens, batch, row % NEXT_N, True, columns, lens_stride, NEXT_N, LENS_PER_ROW
-    )
+    limit = _visible_limit(context_lens, batch, row % NEXT_N, True, columns, lens_stride, NEXT_N, LENS_PER_ROW)
     position = tl.program_id(1) * TILE + tl.arange(0, TILE)
     head = tl.arange(0, HEADS_PADDED)
     # Only what stage 1 wrote is read, so the workspace needs no fill and -inf never meets a zero weight.
@@ -345,13 +339,9 @@ def _check(
     if context_lens.dim() == 2:
         require_unit_stride("context_lens", context_lens)
         if context_lens.shape[1] != next_n:
-            raise LayoutError(
-                f"context_lens has {context_lens.shape[1]} lengths a request; pass {next_n} or 1-D"
-            )
+            raise LayoutError(f"context_lens has {context_lens.shape[1]} lengths a request; pass {next_n} or 1-D")
     if logits.shape[0] < rows or logits.shape[1] < max_model_len:
-        raise LayoutError(
-            f"logits is {tuple(logits.shape)}; {rows} rows of {max_model_len} columns are needed"
-        )
+        raise LayoutError(f"logits is {tuple(logits.shape)}; {rows} rows of {max_model_len} columns are needed")
     if variant.path == "two_kernel":
         shape = (heads, rows, max_model_len)
         if workspace is None or any(have < need for have, need in zip(workspace.shape, shape, strict=True)):

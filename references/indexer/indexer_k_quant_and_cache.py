@@ -106,9 +106,7 @@ def _scales(keys: NDArray[np.float32], fmt: Fp8Format, scale_fmt: str) -> NDArra
     return power_of_two_at_least(scale) if scale_fmt == "ue8m0" else scale
 
 
-def _other_neighbour(
-    quotient: NDArray[np.float64], codes: NDArray[np.uint8], fmt: Fp8Format
-) -> NDArray[np.uint8]:
+def _other_neighbour(quotient: NDArray[np.float64], codes: NDArray[np.uint8], fmt: Fp8Format) -> NDArray[np.uint8]:
     """The code on the other side of a rounding midpoint that is within `TIE_BAND`, else the same code."""
     below = encode(quotient * (1 - TIE_BAND), fmt)
     above = encode(quotient * (1 + TIE_BAND), fmt)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rocassay.harness.results import Assay, CaseRecord, Coordinate, Status
 from rocassay.reports.html.measures import failed_checks
-from rocassay.reports.html.words import joined
+from rocassay.reports.html.words import joined, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Drill:
     others: str
     """What the cases said that did not go red."""
     repro: str
+    query: str
+    """Filter of the case table that selects these cases."""
 
 
 def drill_table(assay: Assay) -> list[Drill]:
@@ -60,6 +62,7 @@ def _drill(fault: str, records: Sequence[CaseRecord]) -> Drill:
         str(coordinate) if coordinate else "",
         joined(said, "; "),
         first.repro if first else "",
+        plain(f"fault={fault};"),
     )
 
 

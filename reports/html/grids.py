@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rocassay.harness.results import Assay, CaseRecord, Cell, Status
 from rocassay.reports.html.measures import BROKEN, DOUBTFUL, SEVERITY, failed_checks, worst_use
-from rocassay.reports.html.words import counted
+from rocassay.reports.html.words import counted, plain
 
 Axes = tuple[str, str, str, int]
 """op, arch, FP8 flavour, block size."""
@@ -67,18 +67,18 @@ def error_map(assay: Assay) -> list[OpMap]:
     for cell in assay.missing_cells():
         missing.setdefault((cell.op, cell.arch, cell.fp8, cell.block_size), []).append(cell)
     axes = list(dict.fromkeys([*records, *missing]))
-    return [
-        _op_map([a for a in axes if a[0] == op], records, missing) for op in dict.fromkeys(a[0] for a in axes)
-    ]
+    return [_op_map([a for a in axes if a[0] == op], records, missing) for op in dict.fromkeys(a[0] for a in axes)]
 
 
-def _op_map(
-    axes: Sequence[Axes], records: dict[Axes, list[CaseRecord]], missing: dict[Axes, list[Cell]]
-) -> OpMap:
+def _op_map(axes: Sequence[Axes], records: dict[Axes, list[CaseRecord]], missing: dict[Axes, list[Cell]]) -> OpMap:
     op = axes[0][0]
     block_sizes = tuple(sorted({block_size for *_, block_size in axes}))
     rows = [
-        (arch, fp8, tuple(_map_cell(a, records.get(a, []), missing.get(a, [])) for a in _across(op, arch, fp8, block_sizes)))
+        (
+            arch,
+            fp8,
+            tuple(_map_cell(a, records.get(a, []), missing.get(a, [])) for a in _across(op, arch, fp8, block_sizes)),
+        )
         for arch, fp8 in sorted({(arch, fp8) for _, arch, fp8, _ in axes})
     ]
     return OpMap(op, block_sizes, tuple(rows))
@@ -101,7 +101,7 @@ def _map_cell(axes: Axes, records: Sequence[CaseRecord], missing: Sequence[Cell]
     said += [f"expected on engine {cell.engine} and not run" for cell in missing]
     label = f"{op}, {arch}, {fp8}, block size {block_size}: {', '.join(said)}"
     heat = round(100 * min(1.0, max(0.0, use.share or 0.0)))
-    return MapCell(state, use.word, heat, tuple(counts), label, f"^{op}:{arch}:{fp8}:bs{block_size}:")
+    return MapCell(state, use.word, heat, tuple(counts), label, plain(f"^{op}:{arch}:{fp8}:bs{block_size}:"))
 
 
 def _state(statuses: Sequence[Status], missing: bool) -> str:
@@ -135,5 +135,5 @@ def _safety_cell(held: Sequence[bool]) -> SafetyCell:
 
 def covered_cells(assay: Assay) -> str:
     """`212 cells`: cells of the expected-to-run matrix."""
-    expected = {cell for header in assay.headers for cell in header.expected}
+    expected = dict.fromkeys(cell for header in assay.headers for cell in header.expected)
     return counted(len(expected), "cell")

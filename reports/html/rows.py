@@ -1,10 +1,11 @@
 r"""Case records as compact JSON: whatever repeats is stored once, so that a row is little more than its numbers.
 
 `{"strings", "groups", "shapes", "rows", "group_fields", "check_fields"}`. A row is
-`[group, usage, milliseconds, digest, seed, *values]`, the usage being -1 for exact and -2 for differs. A group holds, per field, an index into `strings`, and
-for `checks` a list of indices into `shapes`. A string may hold holes, which are filled while the fields are
-read in order: `\x01` the row's next value, `\x02` its digest, `\x03` its case id, `\x04` the check's statistic.
-The statistic of a shape is None, a number, or `true`: then it is the row's next value, before its texts.
+`[group, usage, milliseconds, digest, seed, *values]`, where a usage of -1 stands for exact, -2 for differs and
+null for nothing judged. A group holds, per field, an index into `strings`, and for `checks` a list of indices
+into `shapes`. A string may hold holes, which are filled while the fields are read in order:
+`\x01` the row's next value, `\x02` its digest, `\x03` its case id, `\x04` the check's statistic.
+The statistic of a shape is null, a number, or `true`: then it is the row's next value, before the shape's texts.
 """
 
 from __future__ import annotations
@@ -75,7 +76,14 @@ class _Encoder:
         group = (*self._axes(record, cut), *self._story(record, cut))
         checks = tuple(self._shape(check, cut) for check in record.checks)
         spent = _short(1e3 * sum(record.timings.values()), 2)
-        return [self.groups.add((*group, checks)), _used(worst_use([record])), spent, plain(record.digest), record.seed, *values]
+        return [
+            self.groups.add((*group, checks)),
+            _used(worst_use([record])),
+            spent,
+            plain(record.digest),
+            record.seed,
+            *values,
+        ]
 
     def _axes(self, record: CaseRecord, cut: _Cutter) -> list[int]:
         axes = (record.op, record.arch, record.fp8, str(record.block_size), record.provider, record.engine)

@@ -140,8 +140,7 @@ def gaps(assay: Assay) -> list[Gap]:
         why = joined(told.get(cell, ["no record"]), "; ")
         grouped.setdefault((cell.op, cell.arch, cell.fp8, cell.engine, why), []).append(cell.block_size)
     return [
-        Gap(op, arch, fp8, engine, tuple(sorted(sizes)), why)
-        for (op, arch, fp8, engine, why), sizes in grouped.items()
+        Gap(op, arch, fp8, engine, tuple(sorted(sizes)), why) for (op, arch, fp8, engine, why), sizes in grouped.items()
     ]
 
 

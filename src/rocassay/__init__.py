@@ -1,3 +1,28 @@
 """rocassay: assay ROCm attention kernels against gold."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rocassay.harness.results import CaseRecord
+
 __version__ = "0.1.0"
+
+
+def judge(case: str, *, provider: str = "rocassay", engine: str = "", fault: str = "") -> CaseRecord:
+    """Judge one case by its id and return the record: status, every gate and probe, the first wrong coordinate.
+
+    engine: "interpreter" or "device"; by default the GPU where there is one. fault: inject this defect first.
+    Raises RocassayError for an id, provider, engine or fault that does not exist.
+    """
+    from rocassay.harness.cases import Case
+    from rocassay.harness.controller import make_judge
+    from rocassay.harness.faults import fault_named
+    from rocassay.harness.ops import discover
+    from rocassay.harness.options import Options
+
+    parsed = Case.parse(case)
+    discover()
+    chosen = make_judge(Options(provider=provider, engine=engine, tier="full").checked())
+    return chosen(parsed, fault_named(fault) if fault else None)

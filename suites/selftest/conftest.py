@@ -1,0 +1,32 @@
+"""Fixtures of the self-tests: a registry that forgets, and a warm process that runs command lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from rocassay.harness import judge, ops
+from rocassay.harness.faults import fault
+from rocassay.suites.selftest.children import Children
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Ops, matrices and faults that a test registers are gone afterwards."""
+    ops.discover()
+    kept = (dict(ops._REGISTRY), list(ops._MATRICES), dict(fault._CATALOGUE))
+    yield
+    for store, before in zip((ops._REGISTRY, fault._CATALOGUE), (kept[0], kept[2]), strict=True):
+        store.clear()
+        store.update(before)
+    ops._MATRICES[:] = kept[1]
+    judge._prepare.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
+    """Command lines with the toy suite installed."""
+    started = Children(tmp_path_factory.mktemp("children"))
+    yield started
+    started.close()

@@ -1,0 +1,172 @@
+"""A toy op that is judged in milliseconds: out = 2 * x, with a last column that nobody may read or write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, cross
+from rocassay.harness.faults import ChangeVariant, Fault
+from rocassay.harness.gates import ExactBytes
+from rocassay.harness.inputs import Operands, Placement, Stream
+from rocassay.harness.ops import Op, Tier
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Invariance, Poison, Strides
+from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunHeader, Status
+
+ROWS, COLUMNS = 4, 96
+UNTOUCHED = -7.0
+NAP = 0.05
+"""Seconds that the mode `slow` takes."""
+
+MODES = ("fine", "slow", "dies", "raises")
+
+
+def toy_case(mode: str = "fine", *, op: str = "toy", block_size: int = 1, arch: str = "gfx942", number: int = 0) -> Case:
+    return Case(op, arch, "e4m3fn", block_size, (("mode", mode), ("number", number)))
+
+
+def toy_cases(tier: Tier, op: str = "toy") -> Iterable[Case]:
+    return cross(
+        op, arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(1, 16), mode=("fine",), number=range(2)
+    )
+
+
+def toy_inputs(case: Case, stream: Stream) -> Operands:
+    x = torch.from_numpy(stream.child("x").gaussian((ROWS, COLUMNS))).float()
+    x[:, -1] = torch.nan
+    unread = torch.zeros(x.shape, dtype=torch.bool)
+    unread[:, -1] = True
+    return Operands(
+        inputs={"x": x},
+        outputs={"out": torch.full((ROWS, COLUMNS), UNTOUCHED)},
+        placements={"x": Placement((COLUMNS + 3, 1))},
+        unread={"x": unread},
+    )
+
+
+def toy_golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
+    expected = 2 * operands.inputs["x"]
+    expected[:, -1] = UNTOUCHED
+    return {"out": ExactBytes(expected)}
+
+
+def double(x: torch.Tensor, out: torch.Tensor) -> None:
+    out[:, :-1] = 2 * x[:, :-1]
+
+
+def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
+    """The launcher: right in the modes `fine` and `slow`, and in the others as bad as it can be."""
+    if variant == "slow":
+        time.sleep(NAP)
+    if variant == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if variant == "raises":
+        raise ZeroDivisionError("the toy broke")
+    double(x, out)
+    if variant == "wrong":
+        out[2, 5] += 1
+
+
+def toy_peer(case: Case, arguments: dict[str, Any]) -> None:
+    double(**arguments)
+
+
+def toy_variant(case: Case, target: Target, dispatch: Any) -> str:
+    return str(case["mode"])
+
+
+def toy_locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    return Coordinate(output=output, index=index, where={"row": index[0], "column": index[1]})
+
+
+def reversed_rows(case: Case, operands: Operands) -> Transformed:
+    inputs = {"x": operands.inputs["x"].flip(0)}
+    unread = {"x": operands.unread["x"].flip(0)}
+    return case, replace(operands, inputs=inputs, unread=unread), lambda outputs: {"out": outputs["out"].flip(0)}
+
+
+def toy_op(name: str = "toy", **changes: Any) -> Op:
+    parts: dict[str, Any] = {
+        "name": name,
+        "contract": "out = 2 * x except in the last column",
+        "launcher": "rocassay.suites.selftest.toys:launch",
+        "inputs": toy_inputs,
+        "golden": toy_golden,
+        "peer": toy_peer,
+        "variant": toy_variant,
+        "dispatch": None,
+        "cases": lambda tier: toy_cases(tier, name),
+        "plan": RoundingPlan((), "doubling is exact"),
+        "locate": toy_locate,
+        "faults": (f"{name}-off-by-one",),
+        "probes": (Strides(), Poison(), Invariance("row-order", reversed_rows, "rows are independent")),
+    }
+    return Op(**{**parts, **changes})
+
+
+def toy_fault(op: str = "toy", **changes: Any) -> Fault:
+    parts: dict[str, Any] = {
+        "name": f"{op}-off-by-one",
+        "reference": "rocassay selftest",
+        "summary": "one element is one too large",
+        "seams": {op: ChangeVariant(lambda _: "wrong")},
+        "applies": lambda case: case["mode"] == "fine",
+        "caught_by": frozenset({"bytes"}),
+    }
+    return Fault(**{**parts, **changes})
+
+
+class Implementation:
+    """A provider whose toy is the given function of (x, out)."""
+
+    name = "rocassay"
+
+    def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
+        self._function = function
+
+    def unavailable(self, op: Op, case: Case) -> str | None:
+        return None
+
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
+        self._function(**arguments)
+
+
+def record(case: Case | None = None, status: Status = Status.PASSED, **changes: Any) -> CaseRecord:
+    """A record as a run writes it, without having run anything."""
+    case = case or toy_case()
+    parts: dict[str, Any] = {
+        "run_id": "r",
+        "case": str(case),
+        "op": case.op,
+        "arch": case.arch,
+        "fp8": case.fp8,
+        "block_size": case.block_size,
+        "params": dict(case.params),
+        "recipe": case.recipe,
+        "seed": case.seed,
+        "provider": "rocassay",
+        "engine": "interpreter",
+        "tier": "quick",
+        "status": status,
+    }
+    return CaseRecord(**{**parts, **changes})
+
+
+def header(*expected: Case, **changes: Any) -> RunHeader:
+    """The first line of a run that expects the cells of the given cases."""
+    cells = tuple(
+        Cell(op=c.op, arch=c.arch, fp8=c.fp8, block_size=c.block_size, engine="interpreter") for c in expected
+    )
+    parts: dict[str, Any] = {"run_id": "r", "started": "2025-01-01T00:00:00+00:00", "command": "rocassay run"}
+    parts |= {"tier": "quick", "provider": "rocassay", "engine": "interpreter", "expected": cells}
+    return RunHeader(**{**parts, **changes})

@@ -1,0 +1,45 @@
+"""Op `toy_run`: quick cases that pass, in two block sizes of which the matrix expects one; slow and fatal on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from rocassay.harness.cases import Case, cross
+from rocassay.harness.faults import register as declare
+from rocassay.harness.ops import Matrix, Op, Tier, expect, register
+from rocassay.suites.selftest.toys import toy_fault, toy_op
+
+NAME = "toy_run"
+EXPECTED_BLOCK_SIZE, OTHER_BLOCK_SIZE = 1, 16
+SLOW_BLOCK_SIZE, FATAL_BLOCK_SIZE = 32, 64
+SLOW_CASES = 40
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """The block size tells the modes apart, so that the ordinary filters select them."""
+    axes: dict[str, Any] = {"arches": ("gfx942",), "fp8s": ("e4m3fn",)}
+    sizes = (EXPECTED_BLOCK_SIZE, OTHER_BLOCK_SIZE)
+    yield from cross(NAME, **axes, block_sizes=sizes, mode=("fine",), number=range(3))
+    yield from cross(NAME, **axes, block_sizes=(SLOW_BLOCK_SIZE,), mode=("slow",), number=range(SLOW_CASES))
+    yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=("fine", "dies", "raises"), number=range(2))
+
+
+class Absent:
+    """A provider that can run nothing."""
+
+    name = "absent"
+
+    def unavailable(self, op: Op, case: Case) -> str | None:
+        """Always says why not."""
+        return "the toy is not installed"
+
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
+        """Never reached."""
+        raise AssertionError(case)
+
+
+OP = register(toy_op(NAME, cases=cases))
+FAULT = declare(toy_fault(NAME))
+EXPECTED = expect(Matrix(ops=(NAME,), arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(EXPECTED_BLOCK_SIZE,)))
