@@ -58,7 +58,7 @@ lock:
 	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
 	$(VENV)-lock/bin/python -m pip install --quiet triton==3.9.0 'setuptools>=77' '.[test]'
 	$(VENV)-lock/bin/python -m pip freeze --all --exclude rocassay --exclude pip | sed 's/+cpu$$//; s/ @ .*//' > requirements/lock.txt
-	rm -rf $(VENV)-lock
+	rm -rf $(VENV)-lock build
 
 clean:
 	rm -rf $(VENV) $(VENV)-lock $(OUT) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

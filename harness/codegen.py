@@ -1,5 +1,6 @@
 """Cross-compilation of kernel launches and what their code objects say, without a GPU."""
-# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Controller:
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
-        self._cases = select_cases(options.tier_name, options.selection(), options.seed) if options.judges else []
+        self._cases = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
         if options.judges and not self._cases:
             raise RocassayError(
                 f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is"

@@ -15,7 +15,7 @@ def select_drills(options: Options) -> list[tuple[Fault, Case]]:
     """(fault, case) pairs of a run: in the quick tier one case per op and block size, else every case that applies."""
     discover()
     faults = [fault_named(name) for name in options.faults] or list(catalogue())
-    cases = select_cases(options.tier_name, options.selection(), options.seed)
+    cases = select_cases(options.tier_name, options.selection(), options.seed_range)
     return [pair for fault in faults for pair in _pairs(fault, cases, thin=options.tier == "quick")]
 
 

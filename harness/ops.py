@@ -6,7 +6,7 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -142,16 +142,17 @@ def op_named(name: str) -> Op:
     raise UnknownOp(f"no op is called {name!r}; did you mean {', '.join(near)}?")
 
 
-def select_cases(tier: Tier, selection: Selection, seed: int | None = None) -> list[Case]:
+def select_cases(tier: Tier, selection: Selection, seeds: Sequence[int] = ()) -> list[Case]:
     """Cases of a tier in an order that keeps equal inputs together (the arch varies fastest).
 
-    A selected case id need not belong to the tier: it names itself completely.
+    `seeds` replace each case's own. A selected case id need not belong to the tier: it names itself completely.
     """
     ops = [op for op in discover() if not selection.ops or op.name in selection.ops]
     if selection.cases:
         named = [Case.parse(text) for text in sorted(selection.cases)]
         return [case for case in named if op_named(case.op) and selection.takes_case(case)]
-    cases = [case if seed is None else case.with_seed(seed) for op in ops for case in op.cases(tier)]
+    own = [case for op in ops for case in op.cases(tier)]
+    cases = [case.with_seed(seed) for case in own for seed in seeds] if seeds else own
     return sorted(filter(selection.takes_case, cases), key=_sharing_order)
 
 

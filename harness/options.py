@@ -39,6 +39,7 @@ class Options:
     engine: str = ""
     tier: str = "quick"
     seed: int | None = None
+    seeds: int = 1
     out: Path | None = None
     resume: bool = False
 
@@ -51,6 +52,8 @@ class Options:
             raise BadOption(f"tier {self.tier!r} is unknown; use one of {', '.join(TIER_NAMES)}")
         if unknown := [name for name in self.suites if name not in SUITE_NAMES]:
             raise BadOption(f"suite {unknown[0]!r} is unknown; use {' or '.join(SUITE_NAMES)}")
+        if self.seeds < 1:
+            raise BadOption(f"{self.seeds} seeds leave nothing to run; use 1 or more")
         for arch in self.arches:
             profile(arch)
         for fp8 in self.fp8s:
@@ -60,6 +63,12 @@ class Options:
         if self.seed is not None and self.seed < 0:
             raise BadOption(f"seed {self.seed} is negative; a case id holds only seeds from 0 on")
         return self
+
+    @property
+    def seed_range(self) -> range:
+        """Seeds to run every case with; empty means each case's own."""
+        first = self.seed or 0
+        return range(0) if self.seed is None and self.seeds == 1 else range(first, first + self.seeds)
 
     @property
     def judges(self) -> bool:
@@ -102,6 +111,7 @@ class Options:
             ("engine", [self.engine] if self.engine else []),
             ("tier", [self.tier]),
             ("seed", [] if self.seed is None else [self.seed]),
+            ("seeds", [self.seeds]),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]

@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rocassay-engine", default="", help="what executes it; default: the GPU, else the interpreter")
     group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
     group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
+    group.addoption("--rocassay-seeds", default=1, type=int, help="how many seeds, from --rocassay-seed or 0 on")
     group.addoption("--rocassay-out", default=None, type=Path, help="folder that gets results.jsonl")
     group.addoption("--rocassay-resume", action="store_true", help="run only what results.jsonl lacks")
 
@@ -87,6 +88,7 @@ def _options(config: pytest.Config) -> Options:
         engine=get("--rocassay-engine"),
         tier=get("--rocassay-tier"),
         seed=get("--rocassay-seed"),
+        seeds=get("--rocassay-seeds"),
         out=get("--rocassay-out"),
         resume=get("--rocassay-resume"),
     )
@@ -143,7 +145,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _parametrise_cases(metafunc: pytest.Metafunc, options: Options, done: frozenset[tuple[str, str]]) -> None:
     from rocassay.harness.ops import select_cases
 
-    cases = select_cases(options.tier_name, options.selection(), options.seed) if options.judges else []
+    cases = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
     todo = [case for case in cases if (str(case), "") not in done]
     metafunc.parametrize("case", todo, ids=str)
 

@@ -295,6 +295,8 @@ class Assay:
     headers: list[RunHeader] = field(default_factory=list[RunHeader])
     records: list[CaseRecord] = field(default_factory=list[CaseRecord])
     ends: list[RunEnd] = field(default_factory=list[RunEnd])
+    ended: bool = False
+    """Whether the last run in the file came to its end."""
     problems: list[str] = field(default_factory=list[str])
     """Lines that could not be read, each in one sentence; any of them makes the verdict red."""
 
@@ -344,6 +346,8 @@ class Assay:
             reasons.append(f"{len(missing)} cells of the expected-to-run matrix did not run")
         if cut:
             reasons.append(f"{cut} planned cases left no record: the run was cut short")
+        if self.headers and not self.ended:
+            reasons.append("the run did not come to its end; `rocassay run --resume` completes it")
         if blind:
             reasons.append(f"{len(blind)} drill cases did not go red")
         if undrilled:
@@ -386,8 +390,10 @@ def _take_line(assay: Assay, number: int, raw: bytes) -> None:
         assay.problems.append(f"{assay.path}: line {number} {_foreign(line.schema_version)}")
     elif isinstance(line, RunHeader):
         assay.headers.append(line)
+        assay.ended = False
     elif isinstance(line, RunEnd):
         assay.ends.append(line)
+        assay.ended = not line.interrupted
     else:
         assay.records.append(line)
 

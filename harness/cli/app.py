@@ -36,6 +36,7 @@ EngineName = Annotated[
 ]
 TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
 Workers = Annotated[str, typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -51,6 +52,7 @@ def run(
     engine: EngineName = "",
     tier: TierName = "quick",
     seed: Seed = None,
+    seeds: Seeds = 1,
     out: Out = OUT,
     workers: Workers = "auto",
     drills: Annotated[bool, typer.Option("--drills/--no-drills", help="Also inject every fault.")] = False,
@@ -68,6 +70,7 @@ def run(
         engine=engine,
         tier=tier,
         seed=seed,
+        seeds=seeds,
         out=out,
         resume=resume,
         suites=("kernels", "drills") if drills else ("kernels",),

@@ -74,6 +74,8 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
     if not reasons:
         console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
+    if assay.ends:
+        console.print(f"wall time: {assay.ends[-1].seconds:.1f} s", highlight=False)
     console.print(f"records: {assay.path}", highlight=False, soft_wrap=True)
 
 

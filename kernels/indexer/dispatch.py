@@ -198,5 +198,6 @@ def logits_variant(
         dot_rows=tile.dot_rows,
         num_warps=tile.num_warps,
         max_splits=units or _FALLBACK_COMPUTE_UNITS,
-        waves_per_eu=decision.waves_per_eu if target.backend == "hip" else None,
+        # Two waves halve the registers, which suits fp8 operands; upcast ones would spill.
+        waves_per_eu=decision.waves_per_eu if target.backend == "hip" and dot == "fp8" else None,
     )

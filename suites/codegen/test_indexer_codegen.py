@@ -18,6 +18,8 @@ from rocassay.kernels.indexer.indexer_k_quant_and_cache import indexer_k_quant_a
 
 NATIVE = [("gfx942", "e4m3fnuz"), ("gfx950", "e4m3fn")]
 FOREIGN = [("gfx942", "e4m3fn"), ("gfx950", "e4m3fnuz")]
+# The production shape, the largest one, and head counts that are no power of two.
+SHAPES = [(64, 1, 64, False), (128, 8, 128, True), (12, 3, 16, False)]
 FP8_CONVERSION = r"v_cvt_(scalef32_)?(pk|sr)_fp8_f32"
 REQUESTS, MAX_MODEL_LEN = 2, 256
 
@@ -114,6 +116,7 @@ def test_a_foreign_flavour_is_multiplied_in_fp16_after_an_exact_upcast(arch: str
     assert not code.instructions(facts.fp8_matrix_instruction)
 
 
+@pytest.mark.filterwarnings("ignore:fp8e4b8 is AMD gfx942 specific")
 @pytest.mark.parametrize(("arch", "fp8"), NATIVE)
 def test_the_wrong_flavour_claimed_native_shows_as_a_dot_without_fp8_matrix_instructions(arch: str, fp8: str) -> None:
     foreign = {"e4m3fn": "e4m3fnuz", "e4m3fnuz": "e4m3fn"}[fp8]
@@ -124,11 +127,7 @@ def test_the_wrong_flavour_claimed_native_shows_as_a_dot_without_fp8_matrix_inst
     assert not compile_launch(launch, arch).instructions(fp8_dot)
 
 
-@pytest.mark.parametrize("two", [False, True], ids=["single", "two_kernel"])
-@pytest.mark.parametrize(
-    ("heads", "next_n", "block_size"),
-    [(64, 1, 64), (64, 2, 64), (128, 8, 128), (12, 3, 16), (8, 1, 1)],
-)
+@pytest.mark.parametrize(("heads", "next_n", "block_size", "two"), SHAPES)
 @pytest.mark.parametrize(("arch", "fp8"), NATIVE + FOREIGN)
 def test_no_shape_of_the_logits_spills_or_exceeds_the_lds(
     arch: str, fp8: str, heads: int, next_n: int, block_size: int, two: bool
@@ -139,10 +138,16 @@ def test_no_shape_of_the_logits_spills_or_exceeds_the_lds(
 
 @pytest.mark.parametrize("block_size", [1, 64])
 @pytest.mark.parametrize(("arch", "fp8"), NATIVE + FOREIGN)
-def test_the_writer_converts_its_native_flavour_in_hardware_and_fits(arch: str, fp8: str, block_size: int) -> None:
+def test_the_writer_fits_and_converts_a_foreign_flavour_by_integers(arch: str, fp8: str, block_size: int) -> None:
     code = compile_launch(writer_launch(arch, fp8, block_size), arch)
     assert_fits(code)
-    assert bool(code.instructions(FP8_CONVERSION)) == ((arch, fp8) in NATIVE)
+    if (arch, fp8) in FOREIGN:
+        assert not code.instructions(FP8_CONVERSION)
+
+
+def test_the_writer_converts_fnuz_in_hardware_on_gfx942() -> None:
+    # On gfx950 older Triton releases lower the same cast to integer code, so only gfx942 can be pinned.
+    assert compile_launch(writer_launch("gfx942", "e4m3fnuz"), "gfx942").instructions(FP8_CONVERSION)
 
 
 @pytest.mark.parametrize("block_size", [1, 64])

@@ -59,7 +59,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **shape, next_n=(1, 2, 4), ratio=(1, 4), path=("auto",), scales=("pow2",))
     padded = {**shape, "lens": ("row",), "recipes": ("padded",)}
     yield from cross(NAME, **axes, **padded, next_n=(2,), ratio=(1,), path=("auto",), scales=("general",))
-    yield from cross(NAME, **axes, **shape, next_n=(2,), ratio=(1, 4), path=("two_kernel",), scales=("general",))
+    yield from cross(NAME, **axes, **shape, next_n=(1, 2, 4), ratio=(1, 4), path=("two_kernel",), scales=("general",))
     wide = {**axes, "block_sizes": WIDE_BLOCK_SIZES}
     yield from cross(
         NAME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Strides
+from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.indexer.dispatch import DISPATCH, IndexerDispatch, WriteVariant, write_variant
 from rocassay.references.indexer import indexer_k_quant_and_cache as reference
@@ -125,6 +127,22 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return Coordinate(output=output, index=index, block=block, token=token, byte=record_byte, offset=offset)
 
 
+def permute_slots(case: Case, operands: Operands) -> Transformed:
+    """The same keys written to other physical pages."""
+    cache, slots = operands.outputs["kv_cache"], operands.inputs["slot_mapping"]
+    moved = torch.from_numpy(Stream(str(case), "permute").permutation(cache.shape[0]))
+    block, token = slots // case.block_size, slots % case.block_size
+    new_slots = torch.where(slots >= 0, moved[block.clamp(min=0)] * case.block_size + token, slots)
+    new_cache = torch.empty_like(cache)
+    new_cache[moved] = cache
+    changed = replace(
+        operands,
+        inputs={**operands.inputs, "slot_mapping": new_slots},
+        outputs={"kv_cache": new_cache},
+    )
+    return case, changed, lambda outputs: {"kv_cache": outputs["kv_cache"][moved]}
+
+
 OP = register(
     Op(
         name=NAME,
@@ -144,7 +162,11 @@ OP = register(
             "paged-stride-assumed-contiguous",
             "indexer-block-id-int32",
         ),
-        probes=(Dispatch(lambda _: ("_indexer_k_quant_and_cache_kernel",)), Strides()),
+        probes=(
+            Dispatch(lambda _: ("_indexer_k_quant_and_cache_kernel",)),
+            Strides(),
+            Invariance("page-permutation", permute_slots, "where a page lies is the slot mapping's business"),
+        ),
         probed=lambda case: case.recipe == "padded" and case["scale_fmt"] == "ue8m0" and case["ratio"] == 1,
     )
 )
