@@ -17,7 +17,7 @@ from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import fault_named
-from rocassay.harness.judge import Judge, repro_command
+from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import expected_cells, select_cases
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.providers import provider
@@ -166,31 +166,10 @@ class Controller:
             case = Case.parse(found.group(2))
         except RocassayError:
             return
-        fault = found.group(1)
+        fault = fault_named(found.group(1)) if found.group(1) else None
         reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
-        self._append(self._crash_record(case, fault, reason))
-
-    def _crash_record(self, case: Case, fault: str | None, reason: str) -> CaseRecord:
-        return CaseRecord(
-            run_id=self.run_id,
-            case=str(case),
-            op=case.op,
-            arch=case.arch,
-            fp8=case.fp8,
-            block_size=case.block_size,
-            params=dict(case.params),
-            recipe=case.recipe,
-            seed=case.seed,
-            provider=self.options.provider,
-            engine=self._engine.name,
-            tier=self.options.tier,
-            fault=fault,
-            status=Status.CRASHED,
-            reason=reason,
-            versions=versions(),
-            commit=commit(),
-            repro=repro_command(case, self.options.provider, self._engine.name, fault_named(fault) if fault else None),
-        )
+        who, tier = self.options.provider, self.options.tier
+        self._append(blank_record(case, fault, self.run_id, who, self._engine, tier, Status.CRASHED, reason))
 
     def _append(self, record: CaseRecord) -> None:
         if self.broken:

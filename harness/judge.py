@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from types import ModuleType
 from typing import Any
@@ -99,7 +99,6 @@ class Judge:
     engine: Engine
     tier: Tier
     run_id: str
-    _described: dict[str, str] = field(default_factory=dict[str, str])
 
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
@@ -168,29 +167,50 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        self._described = self._described or self.engine.describe()
-        return CaseRecord(
-            run_id=self.run_id,
-            case=str(case),
-            op=case.op,
-            arch=case.arch,
-            fp8=case.fp8,
-            block_size=case.block_size,
-            params=dict(case.params),
-            recipe=case.recipe,
-            seed=case.seed,
-            provider=self.provider.name,
-            engine=self.engine.name,
-            tier=self.tier,
-            fault=fault.name if fault else None,
-            status=status,
-            reason=reason,
-            versions=versions(),
-            device=self._described.get("device", ""),
-            commit=commit(),
-            repro=repro_command(case, self.provider.name, self.engine.name, fault),
-            **more,
+        return blank_record(
+            case, fault, self.run_id, self.provider.name, self.engine, self.tier, status, reason, **more
         )
+
+
+def blank_record(
+    case: Case,
+    fault: Fault | None,
+    run_id: str,
+    provider: str,
+    engine: Engine,
+    tier: str,
+    status: Status,
+    reason: str,
+    **more: Any,
+) -> CaseRecord:
+    """A record that identifies the work and what computed it; `more` fills in what was seen."""
+    return CaseRecord(
+        run_id=run_id,
+        case=str(case),
+        op=case.op,
+        arch=case.arch,
+        fp8=case.fp8,
+        block_size=case.block_size,
+        params=dict(case.params),
+        recipe=case.recipe,
+        seed=case.seed,
+        provider=provider,
+        engine=engine.name,
+        tier=tier,
+        fault=fault.name if fault else None,
+        status=status,
+        reason=reason,
+        versions=versions(),
+        device=_device(engine),
+        commit=commit(),
+        repro=repro_command(case, provider, engine.name, fault),
+        **more,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _device(engine: Engine) -> str:
+    return engine.describe().get("device", "")
 
 
 def repro_command(case: Case, provider: str, engine: str, fault: Fault | None = None) -> str:

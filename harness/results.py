@@ -295,10 +295,16 @@ class Assay:
     headers: list[RunHeader] = field(default_factory=list[RunHeader])
     records: list[CaseRecord] = field(default_factory=list[CaseRecord])
     ends: list[RunEnd] = field(default_factory=list[RunEnd])
-    ended: bool = False
-    """Whether the last run in the file came to its end."""
     problems: list[str] = field(default_factory=list[str])
     """Lines that could not be read, each in one sentence; any of them makes the verdict red."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last run in the file came to its own end."""
+        if not self.headers or not self.ends:
+            return not self.headers
+        last = self.ends[-1]
+        return not last.interrupted and last.finished >= self.headers[-1].started
 
     @property
     def cases(self) -> list[CaseRecord]:
@@ -346,7 +352,7 @@ class Assay:
             reasons.append(f"{len(missing)} cells of the expected-to-run matrix did not run")
         if cut:
             reasons.append(f"{cut} planned cases left no record: the run was cut short")
-        if self.headers and not self.ended:
+        if not self.ended:
             reasons.append("the run did not come to its end; `rocassay run --resume` completes it")
         if blind:
             reasons.append(f"{len(blind)} drill cases did not go red")
@@ -390,10 +396,8 @@ def _take_line(assay: Assay, number: int, raw: bytes) -> None:
         assay.problems.append(f"{assay.path}: line {number} {_foreign(line.schema_version)}")
     elif isinstance(line, RunHeader):
         assay.headers.append(line)
-        assay.ended = False
     elif isinstance(line, RunEnd):
         assay.ends.append(line)
-        assay.ended = not line.interrupted
     else:
         assay.records.append(line)
 

@@ -63,7 +63,8 @@ def _load_queries(
     head = index % HEADS_PADDED
     next_index = chunk * ROWS + index // HEADS_PADDED
     real = (head < HEADS) & (next_index < NEXT_N)
-    start = batch.to(tl.int64) * q_batch_stride + next_index * q_next_stride + head * q_head_stride
+    start = batch.to(tl.int64) * q_batch_stride + next_index.to(tl.int64) * q_next_stride
+    start += head.to(tl.int64) * q_head_stride
     dim = tl.arange(0, 128)
     code = tl.load(q + start[:, None] + dim[None, :], mask=real[:, None], other=0)
     query = decode_fp8(code, FORMAT, NATIVE)
@@ -344,7 +345,7 @@ def _check(
         raise LayoutError(f"logits is {tuple(logits.shape)}; {rows} rows of {max_model_len} columns are needed")
     if variant.path == "two_kernel":
         shape = (heads, rows, max_model_len)
-        if workspace is None or any(have < need for have, need in zip(workspace.shape, shape, strict=True)):
-            have = None if workspace is None else tuple(workspace.shape)
+        have = () if workspace is None else tuple(workspace.shape)
+        if workspace is None or len(have) != len(shape) or any(map(int.__lt__, have, shape)):
             raise LayoutError(f"the two-kernel path has workspace {have}; pass fp32 of at least {shape}")
         require_unit_stride("workspace", workspace)

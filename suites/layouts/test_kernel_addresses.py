@@ -1,6 +1,6 @@
 """The kernels' address arithmetic is the harness's index map, for every byte of every record."""
 
-# pyright: reportIndexIssue=false
+# pyright: reportIndexIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 import numpy as np

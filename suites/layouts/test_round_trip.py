@@ -7,7 +7,7 @@ NORMAL and SHUFFLE never coincide, and SHUFFLE in pages of one key overwrites it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -194,6 +194,7 @@ def write_by(call: Callable[..., None], at: Scene, step: int, **more: Any) -> Wr
 
 
 def write_by_kernel(at: Scene, layout: LayoutName) -> Written:
+    """The shipped writer."""
     variant = replace(write_variant(target(at.fp8), fp8=at.fp8, block_size=at.block_size, ratio=1), layout=layout)
     # Where keys overwrite each other they are written one by one, so that the last one wins on every engine.
     step = at.tokens if possible(layout, at.block_size) else 1
@@ -201,11 +202,13 @@ def write_by_kernel(at: Scene, layout: LayoutName) -> Written:
 
 
 def write_by_peer(at: Scene, layout: LayoutName) -> Written:
+    """The torch writer."""
     call = write_reference.peer_indexer_k_quant_and_cache
     return write_by(call, at, at.tokens, layout=layout, fp8=at.fp8)
 
 
 def write_by_pack(at: Scene, layout: LayoutName) -> Written:
+    """The index map itself, with the golden's records."""
     stored = at.empty_cache()
     indexer_layout(layout, at.block_size).pack(at.records, at.slots, stored.flatten(1))
     return stored, False
@@ -218,6 +221,7 @@ Seen = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def gather_by(call: Callable[..., None], at: Scene, stored: torch.Tensor, **more: Any) -> Seen:
+    """uint8 [T, 132]: values and scales side by side."""
     tensors = gather_tensors(at, stored)
     outputs = {name: tensors.pop(name) for name in ("k_fp8", "k_fp8_scale")}
     gathered, strayed = run(Operands(tensors, outputs), call, **more)
@@ -226,16 +230,19 @@ def gather_by(call: Callable[..., None], at: Scene, stored: torch.Tensor, **more
 
 
 def gather_by_kernel(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """The shipped gather."""
     variant = gather_variant(target(at.fp8), block_size=at.block_size, ratio=1)
     call = gather_kernel.cp_gather_indexer_k_quant_cache
     return gather_by(call, at, stored, variant=replace(variant, layout=layout))
 
 
 def gather_by_peer(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """The torch gather."""
     return gather_by(gather_reference.peer_cp_gather_indexer_k_quant_cache, at, stored, layout=layout)
 
 
 def unpack(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """The index map itself."""
     return indexer_layout(layout, at.block_size).unpack(stored.flatten(1), at.slots)
 
 
@@ -258,14 +265,17 @@ def score(at: Scene, inputs: Mapping[str, torch.Tensor], layout: LayoutName, pat
 
 
 def score_by_single_kernel(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """fp32 [T, 128]: every value times its scale."""
     return score(at, scoring_inputs(at, stored, VALUE_BYTES), layout, "single").T.numpy()
 
 
 def score_by_two_kernels(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """fp32 [T, 16]: the first and last value of each group of 16 bytes, times the scale."""
     return score(at, scoring_inputs(at, stored, GROUP_EDGES), layout, "two_kernel").T.numpy()
 
 
 def score_by_peer(at: Scene, stored: torch.Tensor, layout: LayoutName) -> Seen:
+    """fp32 [T, 128] by the torch logits."""
     rows = torch.full((HEAD_DIM, at.tokens), POISON)
     operands = Operands(scoring_inputs(at, stored, VALUE_BYTES), {"logits": rows})
     call = logits_reference.peer_fp8_paged_mqa_logits
@@ -417,6 +427,15 @@ def in_words(found: Matrix, expected: Matrix) -> str:
         mark, note = ("  ", "") if outcome == wanted else ("! ", f", expected: {wanted}")
         lines.append(f"{mark}{writer} -> {reader}: {outcome}{note}")
     return "\n".join(lines)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Tensors here are small: on busy cores torch's threads wait for each other far longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 each_block_size = pytest.mark.parametrize("block_size", BLOCK_SIZES)

@@ -1,6 +1,5 @@
 """Small kernels for the interpreter's self-test; each exercises one family of operations."""
 
-
 from __future__ import annotations
 
 import triton

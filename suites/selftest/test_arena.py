@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rocassay.harness.arena import DENSE_LIMIT, GUARD_BYTES, Guarded, Placed
@@ -55,6 +55,7 @@ def test_a_changed_byte_outside_the_elements_is_found_and_named(offset: int, nam
     assert str(tensor.damage()) == f"1 guard bytes overwritten, {named}"
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.sets(st.integers(-GUARD_BYTES, 31 + GUARD_BYTES), min_size=1, max_size=5))
 def test_every_guard_byte_is_watched_and_no_element_is(offsets: set[int]):
     tensor = guarded(counting(2, 3), Placement((5, 1)))

@@ -105,7 +105,7 @@ def test_a_parameter_that_is_missing_or_no_number_is_named_together_with_the_cas
     assert (case["a"], case["b"], case.integer("a")) == (1, "word", 1)
     with pytest.raises(MissingParameter, match=f"case {GOOD} has no parameter 'c'"):
         case["c"]
-    with pytest.raises(MissingParameter, match="parameter b=word of case .* is not an integer"):
+    with pytest.raises(MissingParameter, match=r"parameter b=word of case .* is not an integer"):
         case.integer("b")
 
 

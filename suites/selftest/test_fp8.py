@@ -203,14 +203,10 @@ def test_fnuz_value_is_half_the_ocp_value_of_the_same_byte(ocp: str, fnuz: str):
     full, half = FORMATS[ocp].values, FORMATS[fnuz].values
     both = np.isfinite(full) & np.isfinite(half)
     np.testing.assert_array_equal(half[both], full[both] / 2)
-    assert both.sum() == 256 - len(
-        {*FORMATS[ocp].nan_codes, *FORMATS[ocp].inf_codes, *FORMATS[fnuz].nan_codes}
-    )
+    assert both.sum() == 256 - len({*FORMATS[ocp].nan_codes, *FORMATS[ocp].inf_codes, *FORMATS[fnuz].nan_codes})
 
 
-def quantise(
-    x: NDArray[np.float32], fmt: Fp8Format, scaling_max: float
-) -> tuple[NDArray[np.uint8], np.float32]:
+def quantise(x: NDArray[np.float32], fmt: Fp8Format, scaling_max: float) -> tuple[NDArray[np.uint8], np.float32]:
     """Float-scale row quantisation, every step in float32."""
     scale = np.abs(x).max() / np.float32(scaling_max)
     return encode(x / scale, fmt), scale
@@ -311,9 +307,7 @@ def test_ue8m0_scale_bytes_of_floored_maxima_are_the_goldens(name: str, amax: fl
     ("floored", "scaling_max", "exponent"),
     [(1e-4, 448, -22), (1e-4, 224, -21), (1e-10, 448, -42), (1e-10, 224, -41), (1e-4, 1, -13)],
 )
-def test_scale_floors_of_the_writers_round_to_their_documented_powers(
-    floored: float, scaling_max: int, exponent: int
-):
+def test_scale_floors_of_the_writers_round_to_their_documented_powers(floored: float, scaling_max: int, exponent: int):
     raw = np.array([floored], dtype=np.float32) / np.array([scaling_max], dtype=np.float32)
     assert fp8.power_of_two_at_least(raw) == 2.0**exponent
 

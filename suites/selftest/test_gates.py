@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,14 +17,14 @@ from rocassay.harness.plan import LOG_UNIFORM_RMS, UNIT_ROUNDOFF, RoundingPlan
 ROWS, COLUMNS = 8, 512
 RELATIVE_SIGMA = LOG_UNIFORM_RMS * UNIT_ROUNDOFF["bfloat16"]
 """rms relative error of one rounding to bfloat16."""
-SEEDS = 400
+SEEDS = 150
 
 
 def noise(seed: int) -> torch.Tensor:
     return torch.from_numpy(Stream("noise", seed).gaussian((ROWS, COLUMNS)))
 
 
-def expectation(seed: int = 0, **changes) -> Whitened:
+def expectation(seed: int = 0, **changes: Any) -> Whitened:
     """A golden of normal numbers, each rounded once to bfloat16."""
     golden = torch.from_numpy(Stream("golden", seed).gaussian((ROWS, COLUMNS)))
     parts = {
@@ -121,7 +122,7 @@ def test_a_non_finite_golden_value_must_be_there_and_be_the_same(wanted: float):
         assert failures(gate, wrong)["nonfinite"].index == (4, 5)
 
 
-def undefined(**changes) -> Whitened:
+def undefined(**changes: Any) -> Whitened:
     """Column 0 is undefined and held 5 before."""
     gate = expectation()
     visible = gate.visible.clone()
@@ -168,7 +169,7 @@ def test_an_exact_element_may_not_be_off_by_anything():
     assert failures(gate, actual) == {}
     actual[0, 9] += 1e-12
     found = failures(gate, actual)
-    assert {name: verdict.index for name, verdict in found.items()} == {"max-z": (0, 9), "worst-row": (0, 9)}
+    assert {name: verdict.index for name, verdict in found.items()} == {"max-z": (0, 9)}
     assert found["max-z"].statistic == math.inf
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ PINNED = {
 """First raw words of two streams, as hexadecimal."""
 
 
-def operands(**changes) -> Operands:
+def operands(**changes: Any) -> Operands:
     parts = {
         "inputs": {"x": torch.arange(6, dtype=torch.int16).reshape(2, 3), "y": torch.zeros(4)},
         "outputs": {"out": torch.full((2, 2), torch.nan, dtype=torch.bfloat16)},

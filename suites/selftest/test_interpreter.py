@@ -64,9 +64,7 @@ def ties(fmt: fp8.Fp8Format) -> torch.Tensor:
     finite = np.sort(fmt.values[np.isfinite(fmt.values)])
     exact = np.concatenate([finite, (finite[1:] + finite[:-1]) / 2]).astype(np.float32)
     return torch.from_numpy(
-        np.concatenate(
-            [exact, np.nextafter(exact, np.float32(np.inf)), np.nextafter(exact, np.float32(-np.inf))]
-        )
+        np.concatenate([exact, np.nextafter(exact, np.float32(np.inf)), np.nextafter(exact, np.float32(-np.inf))])
     )
 
 
@@ -121,9 +119,7 @@ def test_half_formats_convert_into_each_other_as_in_torch(types: tuple[torch.dty
 
 def test_float64_rounds_to_bf16_once():
     tie = 1 + 2**-8
-    source = torch.tensor(
-        [tie, tie + 2**-40, -tie - 2**-40, tie - 2**-40, math.inf, math.nan], dtype=torch.float64
-    )
+    source = torch.tensor([tie, tie + 2**-40, -tie - 2**-40, tie - 2**-40, math.inf, math.nan], dtype=torch.float64)
     expected = torch.tensor([1, 1 + 2**-7, -1 - 2**-7, 1, math.inf, math.nan], dtype=torch.bfloat16)
     assert_same(converted(source, torch.bfloat16), expected)
 
@@ -276,9 +272,7 @@ def test_fma_rounds_once(dtype: torch.dtype, step: float):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_it_cannot_compute_rightly_is_refused(
-    kernel: Any, source: torch.dtype, target: torch.dtype, message: str
-):
+def test_what_it_cannot_compute_rightly_is_refused(kernel: Any, source: torch.dtype, target: torch.dtype, message: str):
     with pytest.raises(UnsupportedOperation, match=message):
         launch(kernel, (1,), torch.zeros(16).to(source), torch.zeros(16).to(target))
 

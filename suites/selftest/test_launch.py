@@ -1,6 +1,5 @@
 """The launch seam and the engine factory."""
 
-
 from __future__ import annotations
 
 from typing import Any, TypeAlias
@@ -50,9 +49,7 @@ def test_keywords_that_are_no_parameter_are_options(tensors: Tensors):
     assert launch.args["BLOCK"] == 8
 
 
-@pytest.mark.parametrize(
-    ("grid", "expected"), [((3,), (3, 1, 1)), ((3, 2), (3, 2, 1)), ([4, 3, 2], (4, 3, 2))]
-)
+@pytest.mark.parametrize(("grid", "expected"), [((3,), (3, 1, 1)), ((3, 2), (3, 2, 1)), ([4, 3, 2], (4, 3, 2))])
 def test_a_grid_always_has_three_sizes(tensors: Tensors, grid: Any, expected: tuple[int, int, int]):
     assert bind(scale, grid, tensors, {"n": 32}).grid == expected
 
@@ -142,7 +139,5 @@ def test_a_rocm_device_serves_only_its_own_architecture():
 @pytest.mark.parametrize(
     ("capability", "formats"), [((8, 0), set()), ((8, 9), {"e4m3fn", "e5m2"}), ((9, 0), {"e4m3fn", "e5m2"})]
 )
-def test_cuda_devices_convert_ocp_formats_from_capability_8_9_on(
-    capability: tuple[int, int], formats: set[str]
-):
+def test_cuda_devices_convert_ocp_formats_from_capability_8_9_on(capability: tuple[int, int], formats: set[str]):
     assert device.cuda_fp8(capability) == formats

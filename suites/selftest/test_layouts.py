@@ -21,9 +21,7 @@ CONSTRUCTORS: tuple[Callable[[int], Layout], ...] = (
     layouts.interleaved_656,
 )
 TILED_SIZES = tuple(size for size in BLOCK_SIZES if size % layouts.TILE == 0)
-ALL = [
-    make(size) for make in CONSTRUCTORS for size in (TILED_SIZES if make is layouts.shuffle else BLOCK_SIZES)
-]
+ALL = [make(size) for make in CONSTRUCTORS for size in (TILED_SIZES if make is layouts.shuffle else BLOCK_SIZES)]
 NUM_BLOCKS = 3
 
 each_layout = pytest.mark.parametrize("layout", ALL, ids=lambda layout: f"{layout.name}-{layout.block_size}")

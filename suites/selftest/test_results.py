@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 from rocassay.harness.results import (
     RAN,
     SCHEMA_VERSION,
+    CaseRecord,
     Check,
     Coordinate,
     ResultsError,
     ResultsWriter,
     RunEnd,
+    RunHeader,
     Status,
     finished_keys,
     json_schema,
@@ -30,7 +33,7 @@ from rocassay.harness.results import (
     summary,
 )
 from rocassay.suites.selftest.children import ROOT
-from rocassay.suites.selftest.toys import header, record, toy_case
+from rocassay.suites.selftest.toys import end, header, record, toy_case
 
 WRITER = """
 import sys
@@ -46,7 +49,7 @@ while True:
 """Appends numbered records until it is killed or refused."""
 
 
-def written(path: Path, *lines) -> Path:
+def written(path: Path, *lines: RunHeader | CaseRecord | RunEnd) -> Path:
     writer = ResultsWriter(path)
     for line in lines:
         writer.append(line)
@@ -54,7 +57,7 @@ def written(path: Path, *lines) -> Path:
     return path
 
 
-def writing_child(path: Path, **options) -> subprocess.Popen[str]:
+def writing_child(path: Path, **options: Callable[[], None]) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), record().model_dump_json()]
     return subprocess.Popen(
         command, env={"PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.PIPE, text=True, **options
@@ -239,7 +242,7 @@ def test_a_record_of_another_cell_does_not_fill_it(tmp_path: Path, other):
 
 
 def test_planned_cases_without_a_record_are_counted_and_drills_do_not_stand_in_for_them(tmp_path: Path):
-    assay = read(written(tmp_path / "r", header(planned=3), record(), record(fault="f", status=Status.FAILED)))
+    assay = read(written(tmp_path / "r", header(planned=3), record(), record(fault="f", status=Status.FAILED), end()))
     assert assay.unrecorded() == 2
     assert assay.red_reasons() == ["2 planned cases left no record: the run was cut short"]
 
@@ -254,13 +257,13 @@ def test_a_fault_without_a_red_drill_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("status", list(Status))
 def test_a_verdict_is_green_exactly_for_passed_and_known_defects(tmp_path: Path, status: Status):
-    assay = read(written(tmp_path / "r", header(toy_case(), planned=1), record(status=status)))
+    assay = read(written(tmp_path / "r", header(toy_case(), planned=1), record(status=status), end()))
     assert (not assay.red_reasons()) == (status in (Status.PASSED, Status.KNOWN))
 
 
 def test_a_case_that_was_not_run_is_red_only_where_the_matrix_lists_it(tmp_path: Path):
     absent = record(toy_case(block_size=16), Status.NOT_RUN, reason="no device")
-    unexpected = read(written(tmp_path / "a", header(toy_case()), record(), absent))
+    unexpected = read(written(tmp_path / "a", header(toy_case()), record(), absent, end()))
     expected = read(written(tmp_path / "b", header(toy_case(), toy_case(block_size=16)), record(), absent))
     assert unexpected.red_reasons() == []
     assert "1 of 2 cases are not green" in expected.red_reasons()
@@ -268,7 +271,17 @@ def test_a_case_that_was_not_run_is_red_only_where_the_matrix_lists_it(tmp_path:
 
 @pytest.mark.parametrize("lines", [(), (record(status=Status.NOT_RUN),)], ids=["no record", "nothing was run"])
 def test_a_run_of_nothing_is_red(tmp_path: Path, lines):
-    assert read(written(tmp_path / "r", header(), *lines)).red_reasons() == ["no case ran"]
+    assert read(written(tmp_path / "r", header(), *lines, end())).red_reasons() == ["no case ran"]
+
+
+@pytest.mark.parametrize("lines", [(), (end(interrupted=True),)], ids=["killed", "interrupted"])
+def test_a_run_that_did_not_come_to_its_end_is_red_until_it_is_resumed(tmp_path: Path, lines: tuple[RunEnd, ...]):
+    path = written(tmp_path / "r", header(planned=1), record(), *lines)
+    reason = "the run did not come to its end; `rocassay run --resume` completes it"
+    assert read(path).red_reasons() == [reason]
+    again = header(planned=1, resumed=True, started="2025-01-02T00:00:00+00:00")
+    assert read(written(path, again)).red_reasons() == [reason]
+    assert read(written(path, end(finished="2025-01-02T00:00:01+00:00"))).red_reasons() == []
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -21,7 +21,7 @@ from rocassay.harness.ops import Op, Tier
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
-from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunHeader, Status
+from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunEnd, RunHeader, Status
 
 ROWS, COLUMNS = 4, 96
 UNTOUCHED = -7.0
@@ -31,14 +31,12 @@ NAP = 0.05
 MODES = ("fine", "slow", "dies", "raises")
 
 
-def toy_case(mode: str = "fine", *, op: str = "toy", block_size: int = 1, arch: str = "gfx942", number: int = 0) -> Case:
-    return Case(op, arch, "e4m3fn", block_size, (("mode", mode), ("number", number)))
+def toy_case(mode: str = "fine", *, block_size: int = 1, arch: str = "gfx942", number: int = 0) -> Case:
+    return Case("toy", arch, "e4m3fn", block_size, (("mode", mode), ("number", number)))
 
 
 def toy_cases(tier: Tier, op: str = "toy") -> Iterable[Case]:
-    return cross(
-        op, arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(1, 16), mode=("fine",), number=range(2)
-    )
+    return cross(op, arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(1, 16), mode=("fine",), number=range(2))
 
 
 def toy_inputs(case: Case, stream: Stream) -> Operands:
@@ -134,10 +132,12 @@ class Implementation:
     def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
         self._function = function
 
-    def unavailable(self, op: Op, case: Case) -> str | None:
+    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
+        """It runs everything."""
         return None
 
-    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
+        """Hand the tensors to the function."""
         self._function(**arguments)
 
 
@@ -170,3 +170,8 @@ def header(*expected: Case, **changes: Any) -> RunHeader:
     parts: dict[str, Any] = {"run_id": "r", "started": "2025-01-01T00:00:00+00:00", "command": "rocassay run"}
     parts |= {"tier": "quick", "provider": "rocassay", "engine": "interpreter", "expected": cells}
     return RunHeader(**{**parts, **changes})
+
+
+def end(**changes: Any) -> RunEnd:
+    """The last line of that run."""
+    return RunEnd(**{"run_id": "r", "finished": "2025-01-01T00:00:09+00:00", "seconds": 9.0, **changes})

@@ -1,4 +1,4 @@
-"""Op `toy_run`: quick cases that pass, in two block sizes of which the matrix expects one; slow and fatal on request."""
+"""Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones beside them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.faults import register as declare
 from rocassay.harness.ops import Matrix, Op, Tier, expect, register
 from rocassay.suites.selftest.toys import toy_fault, toy_op
-
-NAME = "toy_run"
-EXPECTED_BLOCK_SIZE, OTHER_BLOCK_SIZE = 1, 16
-SLOW_BLOCK_SIZE, FATAL_BLOCK_SIZE = 32, 64
-SLOW_CASES = 40
+from rocassay.suites.selftest.toysuite.names import (
+    EXPECTED_BLOCK_SIZE,
+    FATAL_BLOCK_SIZE,
+    NAME,
+    OTHER_BLOCK_SIZE,
+    SLOW_BLOCK_SIZE,
+    SLOW_CASES,
+)
 
 
 def cases(tier: Tier) -> Iterable[Case]:
@@ -31,11 +34,11 @@ class Absent:
 
     name = "absent"
 
-    def unavailable(self, op: Op, case: Case) -> str | None:
+    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
         """Always says why not."""
         return "the toy is not installed"
 
-    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
         """Never reached."""
         raise AssertionError(case)
 
