@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +42,16 @@ Workers = Annotated[str, typer.Option("-n", "--workers", help="Worker processes:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+def _options(
+    op: list[str] | None,
+    arch: list[str] | None,
+    fp8: list[str] | None,
+    block_size: list[int] | None,
+    **rest: Any,
+) -> Options:
+    return Options(tuple(op or ()), tuple(arch or ()), tuple(fp8 or ()), tuple(block_size or ()), **rest)
+
+
 @app.command()
 def run(
     op: Ops = None,
@@ -61,11 +71,11 @@ def run(
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
 
-    options = Options(
-        ops=tuple(op or ()),
-        arches=tuple(arch or ()),
-        fp8s=tuple(fp8 or ()),
-        block_sizes=tuple(block_size or ()),
+    options = _options(
+        op,
+        arch,
+        fp8,
+        block_size,
         provider=provider,
         engine=engine,
         tier=tier,
@@ -94,11 +104,11 @@ def drill(
     """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
     from rocassay.harness.cli.running import drill_faults
 
-    options = Options(
-        ops=tuple(op or ()),
-        arches=tuple(arch or ()),
-        fp8s=tuple(fp8 or ()),
-        block_sizes=tuple(block_size or ()),
+    options = _options(
+        op,
+        arch,
+        fp8,
+        block_size,
         faults=tuple(fault or ()),
         engine=engine,
         tier=tier,
@@ -140,11 +150,11 @@ def list_(
     if faults:
         list_faults(as_json=json_)
         return
-    options = Options(
-        ops=tuple(op or ()),
-        arches=tuple(arch or ()),
-        fp8s=tuple(fp8 or ()),
-        block_sizes=tuple(block_size or ()),
+    options = _options(
+        op,
+        arch,
+        fp8,
+        block_size,
         tier=tier,
     )
     if digests:

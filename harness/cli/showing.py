@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rocassay.harness.cases import Case
 from rocassay.harness.errors import RocassayError
@@ -33,7 +33,7 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
     counts = Counter((case.op, case.arch, case.fp8, case.block_size) for case in cases)
     blocks = sorted({case.block_size for case in cases})
     table = Table(
-        "op",
+        Column("op", no_wrap=True),
         "arch",
         "fp8",
         *(f"bs {size}" for size in blocks),
@@ -69,7 +69,7 @@ def list_faults(*, as_json: bool) -> None:
         names = ("name", "ops", "caught_by", "reference")
         console.print_json(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
         return
-    table = Table("fault", "ops", "caught by", "happened in")
+    table = Table(Column("fault", no_wrap=True), "ops", "caught by", "happened in")
     for row in rows:
         table.add_row(*row)
     console.print(table)

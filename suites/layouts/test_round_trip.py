@@ -419,6 +419,14 @@ def predicted(at: Scene, writer: Writer, reader: Reader) -> Outcome:
     return outcome_of(at, wrong, reader.seen)
 
 
+def cells_of(block_size: int, fp8: str) -> list[tuple[Writer, Reader]]:
+    """Half of the matrix: a pair's four layout cells take one flavour, the other one at the next page size."""
+    turn = BLOCK_SIZES.index(block_size) + FP8S.index(fp8)
+    numbered = itertools.product(enumerate(WRITERS), enumerate(READERS))
+    pairs = len(LAYOUTS)
+    return [(w, r) for (i, w), (j, r) in numbered if (i // pairs + j // pairs + turn) % len(FP8S) == 0]
+
+
 def in_words(found: Matrix, expected: Matrix) -> str:
     """The matrix, a line a cell, unexpected cells marked."""
     lines = [f"{sum(found[cell] != expected[cell] for cell in found)} of {len(found)} cells are unexpected:"]
@@ -446,7 +454,7 @@ each_flavour = pytest.mark.parametrize("fp8", FP8S)
 @each_block_size
 def test_a_cache_reads_back_only_in_the_layout_it_was_written_in(block_size: int, fp8: str):
     at = scene(block_size, fp8)
-    cells = list(itertools.product(WRITERS, READERS))
+    cells = cells_of(block_size, fp8)
     found: Matrix = {cell: read_back(at, *cell) for cell in cells}
     expected: Matrix = {cell: predicted(at, *cell) for cell in cells}
     assert found == expected, in_words(found, expected)
