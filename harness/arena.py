@@ -16,6 +16,9 @@ DENSE_LIMIT = 64 * 1024 * 1024
 
 _ALIGNMENT = 256
 
+_PERIOD = 251
+"""Of the canary pattern; prime to every power of two, so that a shifted copy of a band is damage, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -42,8 +45,9 @@ class Damage:
 
 def _canary(band: slice, device: torch.device) -> torch.Tensor:
     """Canary bytes of an arena's range; a function of the position, so that overlapping bands agree."""
-    # A period prime to every power of two shows a shifted copy of the band as damage, too.
-    return (torch.arange(band.start, band.stop, device=device) % 251).to(torch.uint8).bitwise_xor_(0xA5)
+    period = torch.arange(_PERIOD, dtype=torch.uint8, device=device).bitwise_xor_(0xA5)
+    phase, count = band.start % _PERIOD, band.stop - band.start
+    return period.repeat(-(-(phase + count) // _PERIOD))[phase : phase + count]
 
 
 class Guarded:

@@ -6,7 +6,9 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -17,6 +19,9 @@ from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.results import GREEN, CaseRecord, Status, read
+
+_PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+"""Table style: one line under the head, nothing else."""
 
 
 def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
@@ -33,11 +38,10 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
     counts = Counter((case.op, case.arch, case.fp8, case.block_size) for case in cases)
     blocks = sorted({case.block_size for case in cases})
     table = Table(
-        Column("op", no_wrap=True),
-        "arch",
-        "fp8",
-        *(f"bs {size}" for size in blocks),
-        title=f"{len(cases)} cases, tier {options.tier}",
+        *(Column(name, no_wrap=True) for name in ("op", "arch", "fp8")),
+        *(Column(str(size), justify="right", no_wrap=True) for size in blocks),
+        title=f"{len(cases)} cases of tier {options.tier}, by block size",
+        **_PLAIN,
     )
     for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases)):
         table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
@@ -61,18 +65,23 @@ def _selected(options: Options) -> list[Case]:
 def list_faults(*, as_json: bool) -> None:
     """Print the fault catalogue."""
     discover()
-    rows = [
-        (fault.name, ", ".join(fault.ops), ", ".join(sorted(fault.caught_by)), fault.reference) for fault in catalogue()
-    ]
     console = Console()
     if as_json:
-        names = ("name", "ops", "caught_by", "reference")
-        console.print_json(json.dumps([dict(zip(names, row, strict=True)) for row in rows]))
+        rows = [
+            {
+                "name": f.name,
+                "ops": f.ops,
+                "caught_by": sorted(f.caught_by),
+                "reference": f.reference,
+                "summary": f.summary,
+            }
+            for f in catalogue()
+        ]
+        console.print_json(json.dumps(rows))
         return
-    table = Table(Column("fault", no_wrap=True), "ops", "caught by", "happened in")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for fault in catalogue():
+        console.print(f"[bold]{fault.name}[/] ({fault.reference})", highlight=False)
+        console.print(f"  {fault.summary}\n  ops: {', '.join(fault.ops)}", highlight=False)
 
 
 def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: bool) -> int:
@@ -93,7 +102,9 @@ def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: boo
 
 
 def _print_record(console: Console, record: CaseRecord) -> None:
-    table = Table("check", "verdict", "statistic", "limit", "detail", title=record.case)
+    table = Table(
+        "check", "verdict", "statistic", "limit", "detail", title=record.case, box=SIMPLE_HEAD, pad_edge=False
+    )
     for check in record.checks:
         verdict = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
         numbers = ("" if value is None else f"{value:.4g}" for value in (check.statistic, check.limit))

@@ -262,7 +262,6 @@ def fp8_paged_mqa_logits(
     per_head = variant.path == "two_kernel"
     output = workspace if per_head and workspace is not None else logits
     head_stride = output.stride(0) if per_head else 0
-    lens_per_row = context_lens.dim() == 2
     _score_pages_kernel[(batch, variant.splits(batch * next_n, max_model_len))](
         codes,
         kv_cache,
@@ -286,7 +285,7 @@ def fp8_paged_mqa_logits(
         NEXT_PADDED=triton.next_power_of_2(next_n),
         ROWS=rows,
         CHUNKS=triton.cdiv(next_n, rows),
-        LENS_PER_ROW=lens_per_row,
+        LENS_PER_ROW=context_lens.dim() == 2,
         BLOCK_SIZE=block_size,
         KV_TILE=variant.kv_tile,
         SHUFFLE=variant.layout == "SHUFFLE",
@@ -297,23 +296,36 @@ def fp8_paged_mqa_logits(
         **variant.options,
     )
     if per_head:
-        _sum_heads_kernel[(batch * next_n, triton.cdiv(max_model_len, variant.sum_tile))](
-            output,
-            context_lens,
-            logits,
-            columns,
-            max_model_len,
-            context_lens.stride(0),
-            output.stride(0),
-            output.stride(1),
-            logits.stride(0),
-            NEXT_N=next_n,
-            HEADS=heads,
-            HEADS_PADDED=heads_padded,
-            LENS_PER_ROW=lens_per_row,
-            TILE=variant.sum_tile,
-            num_warps=variant.num_warps,
-        )
+        _sum_heads(output, context_lens, logits, columns, max_model_len, next_n, variant)
+
+
+def _sum_heads(
+    workspace: torch.Tensor,
+    context_lens: torch.Tensor,
+    logits: torch.Tensor,
+    columns: int,
+    max_model_len: int,
+    next_n: int,
+    variant: LogitsVariant,
+) -> None:
+    heads, rows = workspace.shape[0], context_lens.shape[0] * next_n
+    _sum_heads_kernel[(rows, triton.cdiv(max_model_len, variant.sum_tile))](
+        workspace,
+        context_lens,
+        logits,
+        columns,
+        max_model_len,
+        context_lens.stride(0),
+        workspace.stride(0),
+        workspace.stride(1),
+        logits.stride(0),
+        NEXT_N=next_n,
+        HEADS=heads,
+        HEADS_PADDED=triton.next_power_of_2(heads),
+        LENS_PER_ROW=context_lens.dim() == 2,
+        TILE=variant.sum_tile,
+        num_warps=variant.num_warps,
+    )
 
 
 def _check(
