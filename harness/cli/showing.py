@@ -11,6 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from rocassay.harness.cases import Case
 from rocassay.harness.errors import RocassayError
@@ -18,7 +19,7 @@ from rocassay.harness.faults import catalogue, fault_named
 from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
 from rocassay.harness.options import RESULTS, Options
-from rocassay.harness.results import GREEN, CaseRecord, Status, read
+from rocassay.harness.results import GREEN, CaseRecord, Check, Status, read
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 """Table style: one line under the head, nothing else."""
@@ -102,19 +103,28 @@ def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: boo
 
 
 def _print_record(console: Console, record: CaseRecord) -> None:
-    table = Table(
-        "check", "verdict", "statistic", "limit", "detail", title=record.case, box=SIMPLE_HEAD, pad_edge=False
-    )
+    console.print(record.case, highlight=False, soft_wrap=True, markup=False)
+    grid = Table.grid(padding=(0, 2, 0, 0))
     for check in record.checks:
-        verdict = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
-        numbers = ("" if value is None else f"{value:.4g}" for value in (check.statistic, check.limit))
-        where = f"\nfirst wrong: {check.coordinate}" if check.coordinate else ""
-        table.add_row(check.name, verdict, *numbers, (check.detail + where).replace("[", "\\["))
-    console.print(table)
+        mark = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        grid.add_row(mark, check.name, Text("\n".join(_words_of(check))))
+    console.print(grid)
     seconds = ", ".join(f"{name} {value:.3f} s" for name, value in record.timings.items())
-    console.print(f"{record.status.value}; {seconds}; inputs {record.digest}; {record.device}", highlight=False)
+    text = f"{record.status.value}; {seconds}; inputs {record.digest}; {record.device}"
+    console.print(text, highlight=False, soft_wrap=True)
     if record.reason:
         console.print(record.reason, markup=False, highlight=False, soft_wrap=True)
+
+
+def _words_of(check: Check) -> list[str]:
+    lines = [check.detail]
+    if check.limit and check.statistic is not None:
+        lines[0] += f" (limit {check.limit:g})"
+    if not check.passed and check.reason:
+        lines.append(f"why the limit: {check.reason}")
+    if check.coordinate:
+        lines.append(f"first wrong: {check.coordinate}")
+    return lines
 
 
 def write_html(results: Path, output: Path | None) -> int:

@@ -296,7 +296,9 @@ def fp8_paged_mqa_logits(
         **variant.options,
     )
     if per_head:
-        _sum_heads(output, context_lens, logits, columns, max_model_len, next_n, variant)
+        # The workspace may be larger than this launch needs.
+        shares = output[:heads, : batch * next_n]
+        _sum_heads(shares, context_lens, logits, columns, max_model_len, next_n, variant)
 
 
 def _sum_heads(
@@ -308,7 +310,7 @@ def _sum_heads(
     next_n: int,
     variant: LogitsVariant,
 ) -> None:
-    heads, rows = workspace.shape[0], context_lens.shape[0] * next_n
+    heads, rows = workspace.shape[:2]
     _sum_heads_kernel[(rows, triton.cdiv(max_model_len, variant.sum_tile))](
         workspace,
         context_lens,

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.faults import ChangeVariant
 from rocassay.harness.faults import register as declare
 from rocassay.harness.ops import Matrix, Op, Tier, expect, register
 from rocassay.suites.selftest.toys import toy_fault, toy_op
@@ -43,6 +44,9 @@ class Absent:
         raise AssertionError(case)
 
 
-OP = register(toy_op(NAME, cases=cases))
-FAULT = declare(toy_fault(NAME))
+OP = register(toy_op(NAME, cases=cases, faults=(f"{NAME}-off-by-one", f"{NAME}-harmless")))
+FAULTS = (
+    declare(toy_fault(NAME)),
+    declare(toy_fault(NAME, name=f"{NAME}-harmless", seams={NAME: ChangeVariant(lambda variant: variant)})),
+)
 EXPECTED = expect(Matrix(ops=(NAME,), arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(EXPECTED_BLOCK_SIZE,)))
