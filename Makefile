@@ -44,7 +44,7 @@ drills: $(READY)
 	$(BIN)/rocassay drill --workers $(WORKERS)
 
 test: lint types
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

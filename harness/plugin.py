@@ -6,7 +6,6 @@ cases are asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,9 +66,6 @@ def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_DONE] = frozenset((case, fault) for case, fault in worker["rocassay_done"])
-        # One thread a worker: several workers share the cores, and the matrices are small.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _options(config: pytest.Config) -> Options:

@@ -5,6 +5,7 @@ Heavy imports happen inside the verbs, so that `rocassay --help` answers at once
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -186,6 +187,9 @@ def report_html(
 
 def main() -> None:
     """Entry point: a known error is one sentence on stderr and exit code 2."""
+    # Before numpy and torch load: the matrices are small, and workers, which inherit this, share the cores.
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     try:
         app()
     except RocassayError as error:
