@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from rocassay.harness.cases import Case
-from rocassay.harness.drills import drill_names
+from rocassay.harness.drills import drill_names, verdict_of
 from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
@@ -58,9 +58,7 @@ def _cells(options: Options) -> tuple[Cell, ...]:
         return ()
     chosen = chosen_engine(options.engine)
     wanted = expected_cells(chosen.name, options.selection())
-    # On a ROCm device only its own architecture can be expected; every other engine stands for all.
-    own = chosen.describe().get("arch")
-    return tuple(cell for cell in wanted if own is None or cell.arch == own)
+    return tuple(cell for cell in wanted if chosen.stands_for(cell.arch))
 
 
 def is_expected(record: CaseRecord, options: Options) -> bool:
@@ -169,7 +167,8 @@ class Controller:
         fault = fault_named(found.group(1)) if found.group(1) else None
         reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
         who, tier = self.options.provider, self.options.tier
-        self._append(blank_record(case, fault, self.run_id, who, self._engine, tier, Status.CRASHED, reason))
+        record = blank_record(case, fault, self.run_id, who, self._engine, tier, Status.CRASHED, reason)
+        self._append(verdict_of(fault, record) if fault else record)
 
     def _append(self, record: CaseRecord) -> None:
         if self.broken:

@@ -34,7 +34,12 @@ def drill_names(options: Options) -> tuple[str, ...]:
 
 
 def verdict_of(fault: Fault, record: CaseRecord) -> CaseRecord:
-    """The record as a drill sees it: green, or red for undeclared reasons only, is blind."""
+    """The record as a drill sees it: green, or red for undeclared reasons only, is blind.
+
+    A crash is red where the fault declares that it may take the process or the device's context with it.
+    """
+    if record.status is Status.CRASHED and "crash" in fault.caught_by:
+        return record.model_copy(update={"status": Status.FAILED, "reason": f"crash: {record.reason}"})
     if record.status is Status.PASSED:
         reason = "every check stayed green: these inputs cannot reveal the fault"
         return record.model_copy(update={"status": Status.BLIND, "reason": reason})

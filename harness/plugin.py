@@ -6,6 +6,8 @@ cases are asked for.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +163,14 @@ def _judge(request: pytest.FixtureRequest) -> Judge:
     return make_judge(request.config.stash[_OPTIONS])
 
 
+def _leave_if_lost(judge: Judge, config: pytest.Config) -> None:
+    """End a worker whose device context is gone: the case at hand is recorded as crashed, a new worker goes on."""
+    if hasattr(config, "workerinput") and (why := judge.engine.lost()):
+        sys.stderr.write(f"rocassay: worker leaves, {why}\n")
+        sys.stderr.flush()
+        os._exit(70)
+
+
 @pytest.fixture
 def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Judge a case, record the verdict and fail unless it is green."""
@@ -169,6 +179,7 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
 
     def run(case: Case) -> None:
         record = _judge(case)
+        _leave_if_lost(_judge, request.config)
         request.node.user_properties.append((RECORD, record.model_dump_json()))
         if record.status is Status.NOT_RUN and not is_expected(record, request.config.stash[_OPTIONS]):
             pytest.skip(record.reason)
@@ -185,6 +196,7 @@ def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Cas
 
     def run(fault: Fault, case: Case) -> None:
         record = verdict_of(fault, _judge(case, fault))
+        _leave_if_lost(_judge, request.config)
         request.node.user_properties.append((RECORD, record.model_dump_json()))
         if record.status.value != "failed":
             pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)

@@ -39,7 +39,9 @@ TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
-Workers = Annotated[str, typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.")]
+Workers = Annotated[
+    str, typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -100,7 +102,7 @@ def drill(
     tier: TierName = "quick",
     seed: Seed = None,
     out: Out = OUT / "drill",
-    workers: Workers = "0",
+    workers: Workers = "",
 ) -> None:
     """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
     from rocassay.harness.cli.running import drill_faults

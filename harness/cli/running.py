@@ -56,7 +56,7 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
     # The worker's working directory and the user's pytest settings must not change the verdict.
     # Hypothesis would be imported at the end only to report that it was not used.
     arguments += ["-p", "no:hypothesispytest", "-c", os.devnull, "--rootdir", str(options.out)]
-    arguments += [] if count == "0" else ["-n", count]
+    arguments += [] if count == "0" else ["-n", count, "--max-worker-restart", "10000"]
     status = int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
     if status not in FINISHED and progress.broken:
         raise RocassayError(progress.broken)
@@ -94,12 +94,19 @@ def drill_faults(options: Options, *, workers: str) -> int:
         raise RocassayError(
             "no fault applies to a case that the filters select; `rocassay list --faults` shows what there is"
         )
-    status = _pytest(options, workers, Progress(Console(stderr=True)))
+    status = _pytest(options, workers or _drill_workers(options), Progress(Console(stderr=True)))
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
     _print_drills(Console(), assay)
     return 0 if status == 0 else 1
+
+
+def _drill_workers(options: Options) -> str:
+    """On a device a fault may destroy the context: a worker can be replaced, this process cannot."""
+    from rocassay.harness.controller import chosen_engine
+
+    return "0" if chosen_engine(options.engine).name == "interpreter" else "auto"
 
 
 def _print_drills(console: Console, assay: Assay) -> None:

@@ -87,6 +87,14 @@ class Engine(Protocol):
         """Why cases of `arch` and FP8 format `fp8` cannot run here, in words; None when they can."""
         ...
 
+    def stands_for(self, arch: str) -> bool:
+        """Whether cases of `arch` are expected to run on this engine."""
+        ...
+
+    def lost(self) -> str | None:
+        """Why nothing can run in this process any more, in words; None while all is well."""
+        ...
+
     def session(self) -> AbstractContextManager[Trace]:
         """While open, launches run on this engine. Raises EngineUnavailable on entry."""
         ...

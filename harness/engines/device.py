@@ -64,6 +64,22 @@ class DeviceEngine:
             return problem
         return arch_mismatch(architecture_of(torch.cuda.get_device_properties().gcnArchName), arch)
 
+    def stands_for(self, arch: str) -> bool:
+        """A ROCm device stands for its own architecture, a CUDA device for every one."""
+        if not self._is_rocm or self._problem() is not None:
+            return True
+        return architecture_of(torch.cuda.get_device_properties().gcnArchName) == arch
+
+    def lost(self) -> str | None:
+        """The sticky error of a context that a kernel has destroyed: nothing runs in this process any more."""
+        if self._problem() is not None:
+            return None
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            return str(error).partition("\n")[0]
+        return None
+
     @contextlib.contextmanager
     def session(self) -> Generator[Trace, None, None]:
         """While open, launches are recorded; the device is synchronised before it closes.
@@ -106,4 +122,4 @@ class DeviceEngine:
     def _problem(self) -> str | None:
         if torch.cuda.is_available():
             return None
-        return "torch sees no GPU; use the interpreter or isa engine, or install torch for ROCm or CUDA"
+        return "torch sees no GPU; use the interpreter engine, or install torch for ROCm or CUDA"

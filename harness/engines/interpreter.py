@@ -82,6 +82,14 @@ class InterpreterEngine:
         with intercepted(handle):
             yield trace
 
+    def stands_for(self, arch: str) -> bool:  # noqa: ARG002
+        """The interpreter runs the source of every architecture's decisions."""
+        return True
+
+    def lost(self) -> str | None:
+        """A fault inside a kernel is a Python exception here: the process goes on."""
+        return None
+
     def describe(self) -> dict[str, str]:
         """Versions of Triton, numpy and torch."""
         return {

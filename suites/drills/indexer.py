@@ -73,6 +73,7 @@ _fault(
         )
     },
     lambda case: case.block_size > 1,
+    VALUES | {"crash"},
 )
 
 _fault(
