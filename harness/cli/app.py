@@ -40,7 +40,8 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, in
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
 Workers = Annotated[
-    str, typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False)
+    str,
+    typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,13 @@ from rocassay.suites.selftest.children import Children
 def registry() -> Iterator[None]:
     """Ops, matrices and faults that a test registers are gone afterwards."""
     ops.discover()
-    kept = (dict(ops._REGISTRY), list(ops._MATRICES), dict(fault._CATALOGUE))
+    stores: list[Any] = [ops._REGISTRY, fault._CATALOGUE]
+    kept, matrices = [dict(store) for store in stores], list(ops._MATRICES)
     yield
-    for store, before in zip((ops._REGISTRY, fault._CATALOGUE), (kept[0], kept[2]), strict=True):
+    for store, before in zip(stores, kept, strict=True):
         store.clear()
         store.update(before)
-    ops._MATRICES[:] = kept[1]
+    ops._MATRICES[:] = matrices
     judge._prepare.cache_clear()
 
 

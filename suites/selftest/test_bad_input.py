@@ -43,7 +43,7 @@ COMPLAINTS = {
     "repro with an unknown fault": (("repro", CASE, "--fault", "nope"), "no fault is called 'nope'"),
     "repro with an unknown engine": (("repro", CASE, "--engine", "nope"), "there is no engine 'nope'"),
     "repro with an unknown provider": (("repro", CASE, "--provider", "nope"), "no provider is called 'nope'"),
-    "report of nothing": (("report", "html", OUT), "results.jsonl: No such file or directory; run `rocassay run` first"),
+    "report of nothing": (("report", "html", OUT), "No such file or directory; run `rocassay run` first"),
     "a run below a file": ((*RUN[:-1], "/dev/null/out"), "cannot make the folder /dev/null/out: Not a directory"),
     "a drill below a file": (("drill", "--out", "/dev/null/out"), "cannot make the folder /dev/null/out"),
 }  # fmt: skip

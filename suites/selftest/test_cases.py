@@ -30,7 +30,7 @@ cases = st.builds(
 
 
 def edited(part: int, becomes: str) -> str:
-    parts = GOOD.split(":")
+    parts = list[str](GOOD.split(":"))
     parts[part] = becomes
     return ":".join(parts)
 

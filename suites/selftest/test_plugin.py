@@ -47,7 +47,7 @@ def lines_by_case(out: Path) -> Counter[str]:
 
 def essence(record: CaseRecord) -> str:
     """Everything in a record that does not depend on when and in which run it was made."""
-    return record.model_copy(update={"run_id": "", "timings": {}}).model_dump_json()
+    return record.model_copy(update={"run_id": "", "timings": {}, "commit": ""}).model_dump_json()
 
 
 def test_workers_write_the_same_records_as_one_process(children: Children, tmp_path: Path):
@@ -76,7 +76,7 @@ def test_kill_9_of_the_whole_run_and_resume_lose_nothing_and_repeat_nothing(
     before = lines_by_case(tmp_path)
     assert 5 <= len(before) < SLOW_CASES
     assert read(path).red_reasons()
-    resumed = children.rocassay(*words, "--resume")
+    resumed = toy_run(children, tmp_path, SLOW_BLOCK_SIZE, "-n", 0, "--resume")
     assert resumed.code == 0, resumed
     after = lines_by_case(tmp_path)
     assert before <= after
@@ -183,8 +183,8 @@ def test_without_an_output_folder_cases_are_judged_and_nothing_is_written(childr
 
 @pytest.mark.parametrize("fault", [f"{NAME}-off-by-one", f"{NAME}-harmless"])
 def test_a_drill_is_red_for_pytest_exactly_when_the_fault_is_not_seen(children: Children, tmp_path: Path, fault: str):
-    words = (*PYTEST, f"--rocassay-fault={fault}", "--rocassay-block-size=1", f"--rocassay-out={tmp_path}")
-    done = children(*words)
+    size = f"--rocassay-block-size={OTHER_BLOCK_SIZE}"
+    done = children(*PYTEST, f"--rocassay-fault={fault}", size, f"--rocassay-out={tmp_path}")
     harmless = fault.endswith("harmless")
     assert done.code == int(harmless), done
     assert ("these inputs cannot reveal the fault" in done.out) == harmless

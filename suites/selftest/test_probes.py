@@ -1,5 +1,8 @@
 """Probes: green on the right toy, red on a toy that is wrong in exactly the way the probe is for."""
 
+# pyright: reportArgumentType=false
+# (Triton's constexprs take plain numbers)
+
 from __future__ import annotations
 
 from collections.abc import Callable

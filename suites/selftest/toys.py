@@ -93,7 +93,7 @@ def reversed_rows(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=inputs, unread=unread), lambda outputs: {"out": outputs["out"].flip(0)}
 
 
-def toy_op(name: str = "toy", **changes: Any) -> Op:
+def toy_op(name: str = "toy", /, **changes: Any) -> Op:
     parts: dict[str, Any] = {
         "name": name,
         "contract": "out = 2 * x except in the last column",
@@ -109,7 +109,8 @@ def toy_op(name: str = "toy", **changes: Any) -> Op:
         "faults": (f"{name}-off-by-one",),
         "probes": (Strides(), Poison(), Invariance("row-order", reversed_rows, "rows are independent")),
     }
-    return Op(**{**parts, **changes})
+    parts.update(changes)
+    return Op(**parts)
 
 
 def toy_fault(op: str = "toy", **changes: Any) -> Fault:
@@ -121,7 +122,8 @@ def toy_fault(op: str = "toy", **changes: Any) -> Fault:
         "applies": lambda case: case["mode"] == "fine",
         "caught_by": frozenset({"bytes"}),
     }
-    return Fault(**{**parts, **changes})
+    parts.update(changes)
+    return Fault(**parts)
 
 
 class Implementation:
@@ -129,7 +131,7 @@ class Implementation:
 
     name = "rocassay"
 
-    def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
+    def __init__(self, function: Callable[..., None]) -> None:
         self._function = function
 
     def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002

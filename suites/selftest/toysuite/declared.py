@@ -1,4 +1,4 @@
-"""Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones beside them."""
+"""Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones."""
 
 from __future__ import annotations
 
@@ -44,9 +44,23 @@ class Absent:
         raise AssertionError(case)
 
 
-OP = register(toy_op(NAME, cases=cases, faults=(f"{NAME}-off-by-one", f"{NAME}-harmless")))
+OP = register(
+    toy_op(
+        NAME,
+        cases=cases,
+        faults=(f"{NAME}-off-by-one", f"{NAME}-harmless"),
+        probed=lambda case: case["mode"] == "fine",
+    )
+)
 FAULTS = (
     declare(toy_fault(NAME)),
-    declare(toy_fault(NAME, name=f"{NAME}-harmless", seams={NAME: ChangeVariant(lambda variant: variant)})),
+    declare(
+        toy_fault(
+            NAME,
+            name=f"{NAME}-harmless",
+            seams={NAME: ChangeVariant(lambda variant: variant)},
+            applies=lambda case: case.block_size == OTHER_BLOCK_SIZE,
+        )
+    ),
 )
 EXPECTED = expect(Matrix(ops=(NAME,), arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(EXPECTED_BLOCK_SIZE,)))
