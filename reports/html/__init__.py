@@ -46,8 +46,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["script_json"] = lambda value: Markup(script_json(value))  # noqa: S704  `<` is escaped
+    filters: dict[str, Any] = {"script_json": _markup_json}
+    environment.filters |= filters  # pyright: ignore[reportUnknownMemberType]
     return environment
+
+
+def _markup_json(value: object) -> Markup:
+    return Markup(script_json(value))  # noqa: S704  `<` is escaped
 
 
 def _template(name: str) -> str | None:

@@ -1,4 +1,7 @@
 """Small kernels for the interpreter's self-test; each exercises one family of operations."""
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# pyright: reportInvalidTypeForm=false
+# (a kernel's body is Triton's language: its literals are constexprs and its scalars have methods)
 
 from __future__ import annotations
 
