@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,9 @@ GUARD_BYTES = 64 * 1024
 
 DENSE_LIMIT = 64 * 1024 * 1024
 """Spans up to this many bytes are filled and checked everywhere; beyond it the gaps stay unmapped zero pages."""
+
+PATIENCE = 60
+"""Seconds to wait for device memory that other workers hold."""
 
 _ALIGNMENT = 256
 
@@ -50,6 +54,17 @@ def _canary(band: slice, device: torch.device) -> torch.Tensor:
     return period.repeat(-(-(phase + count) // _PERIOD))[phase : phase + count]
 
 
+def _allocate(count: int, device: torch.device) -> torch.Tensor:
+    """`count` bytes, unmapped until touched on the CPU; on a shared device, waits for other workers' memory."""
+    for _ in range(PATIENCE):
+        try:
+            return torch.empty(count, dtype=torch.uint8, device=device)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            time.sleep(1.0)
+    return torch.empty(count, dtype=torch.uint8, device=device)
+
+
 class Guarded:
     """One tensor in its arena: [guard | lead | strided view | guard]."""
 
@@ -60,7 +75,7 @@ class Guarded:
         last = sum((n - 1) * s for n, s in zip(logical.shape, strides, strict=True)) if logical.numel() else -1
         self.span = (last + 1) * size
         self._first = _round_up(GUARD_BYTES + placement.lead)
-        self._bytes = torch.empty(self._first + _round_up(self.span) + GUARD_BYTES, dtype=torch.uint8, device=device)
+        self._bytes = _allocate(self._first + _round_up(self.span) + GUARD_BYTES, device)
         self._dense = self._bytes.numel() <= DENSE_LIMIT
         self._fill_canaries()
         self.view = torch.as_strided(

@@ -108,9 +108,12 @@ class Judge:
             return self._record(case, fault, Status.NOT_RUN, blocked)
         prepared = _prepare(op.name, shared(case))
         try:
-            return self._judge(op, case, fault, prepared)
+            record = self._judge(op, case, fault, prepared)
         except Exception as error:
-            return self._record(case, fault, Status.CRASHED, f"{type(error).__name__}: {error}", digest=prepared.digest)
+            reason = f"{type(error).__name__}: {error}"
+            record = self._record(case, fault, Status.CRASHED, reason, digest=prepared.digest)
+        self.engine.release()
+        return record
 
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
         start = time.perf_counter()

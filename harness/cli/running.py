@@ -43,6 +43,8 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
     except OSError as error:
         raise RocassayError(f"cannot make the folder {options.out}: {error.strerror}; choose another --out") from error
     targets = [f"rocassay.suites.{suite}" for suite in options.suites]
+    # Other plugins of the environment must not change the verdict or write between the lines.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     arguments = [
         "--pyargs",
         *targets,
@@ -56,7 +58,7 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
     # The worker's working directory and the user's pytest settings must not change the verdict.
     # Hypothesis would be imported at the end only to report that it was not used.
     arguments += ["-p", "no:hypothesispytest", "-c", os.devnull, "--rootdir", str(options.out)]
-    arguments += [] if count == "0" else ["-n", count, "--max-worker-restart", "10000"]
+    arguments += [] if count == "0" else ["-p", "xdist", "-n", count, "--max-worker-restart", "10000"]
     status = int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
     if status not in FINISHED and progress.broken:
         raise RocassayError(progress.broken)

@@ -91,6 +91,10 @@ class Engine(Protocol):
         """Whether cases of `arch` are expected to run on this engine."""
         ...
 
+    def release(self) -> None:
+        """Give memory that finished runs cached back to the machine; other workers may need it."""
+        ...
+
     def lost(self) -> str | None:
         """Why nothing can run in this process any more, in words; None while all is well."""
         ...

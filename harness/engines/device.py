@@ -18,6 +18,7 @@ from rocassay.harness.engines.launch import Launch, intercepted
 AMD_ONLY_OPTIONS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
 """Launch options that Triton's CUDA back end refuses (triton/backends/amd/compiler.py: HIPOptions)."""
 
+_KEPT_BYTES = 2**30
 _FIRST_FP8_CAPABILITY = (8, 9)
 _CUDA_FP8 = frozenset({"e4m3fn", "e5m2"})
 
@@ -69,6 +70,11 @@ class DeviceEngine:
         if not self._is_rocm or self._problem() is not None:
             return True
         return architecture_of(torch.cuda.get_device_properties().gcnArchName) == arch
+
+    def release(self) -> None:
+        """Empty torch's cache once it holds more than a small run needs."""
+        if torch.cuda.is_available() and torch.cuda.memory_reserved() > _KEPT_BYTES:
+            torch.cuda.empty_cache()
 
     def lost(self) -> str | None:
         """The sticky error of a context that a kernel has destroyed: nothing runs in this process any more."""

@@ -86,6 +86,9 @@ class InterpreterEngine:
         """The interpreter runs the source of every architecture's decisions."""
         return True
 
+    def release(self) -> None:
+        """The allocator gives host memory back by itself."""
+
     def lost(self) -> str | None:
         """A fault inside a kernel is a Python exception here: the process goes on."""
         return None

@@ -84,7 +84,9 @@ def peer_indexer_k_quant_and_cache(
     """Plain torch fp32 writer with the kernel's rounding points; changes kv_cache in place."""
     fmt = format_of(fp8)
     keys = k[: len(slot_mapping)].to(torch.float32)
-    scale = keys.abs().amax(dim=1).clamp_min(float(AMAX_FLOOR)) / fmt.scaling_max
+    amax = keys.abs().amax(dim=1).clamp_min(float(AMAX_FLOOR))
+    # A tensor divisor: torch on CUDA multiplies by the reciprocal of a number, which rounds twice.
+    scale = amax / torch.full_like(amax, fmt.scaling_max)
     if scale_fmt == "ue8m0":
         mantissa, exponent = torch.frexp(scale)
         scale = torch.ldexp(torch.ones_like(scale), exponent - (mantissa == 0.5).to(exponent.dtype))

@@ -50,7 +50,7 @@ class Children:
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1\n")
         (info / "entry_points.txt").write_text(ENTRY_POINTS)
-        path = os.pathsep.join([str(ROOT / "src"), str(folder)])
+        path = os.pathsep.join([str(ROOT / "src"), str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._server = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             cwd=folder,
@@ -70,6 +70,10 @@ class Children:
     def start(self, *argv: object, file_limit: int | None = None) -> int:
         """Start a command in a process group of its own; returns its process id."""
         return int(self._ask(argv=[str(word) for word in argv], file_limit=file_limit))
+
+    def running(self, pid: int) -> bool:
+        """Whether a started command has not ended yet."""
+        return bool(self._ask(running=pid))
 
     def wait(self, pid: int) -> Done:
         """Wait for a started command."""
@@ -103,6 +107,8 @@ def serve() -> None:
         request = json.loads(line)
         if "wait" in request:
             answer: Any = _collect(request["wait"], folders.pop(request["wait"]))
+        elif "running" in request:
+            answer = os.waitid(os.P_PID, request["running"], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         else:
             folder = tempfile.mkdtemp(dir=Path.cwd())
             answer = _fork(request, folder)

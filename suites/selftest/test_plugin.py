@@ -70,6 +70,7 @@ def test_kill_9_of_the_whole_run_and_resume_lose_nothing_and_repeat_nothing(
     path = tmp_path / "results.jsonl"
     pid = children.start("rocassay", *words)
     while not path.exists() or path.read_bytes().count(b"\n") < 6:
+        assert children.running(pid), children.wait(pid)
         time.sleep(0.01)
     os.killpg(pid, signal.SIGKILL)
     assert children.wait(pid).code == -signal.SIGKILL
