@@ -116,12 +116,29 @@ class Controller:
             if not self.path.exists() or not self.path.stat().st_size:
                 return None
             if self.options.resume:
-                return read(self.path)
+                return self._same_run(read(self.path))
             moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
             self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
         except OSError as error:
             raise ResultsError(f"cannot move {self.path} aside: {error.strerror}; choose another --out") from error
         return None
+
+    def _same_run(self, earlier: Assay) -> Assay:
+        """The earlier part, if this command asks for the same run; ResultsError names the first difference."""
+        asked = {
+            "provider": self.options.provider,
+            "engine": self._engine.name,
+            "tier": self.options.tier,
+            "planned": len(self._cases),
+        }
+        for header in earlier.headers[:1]:
+            for name, value in asked.items():
+                if (before := getattr(header, name)) != value:
+                    raise ResultsError(
+                        f"cannot resume {self.path}: its {name} is {before}, this command's is {value}; "
+                        "repeat the first command with --resume, or choose another --out"
+                    )
+        return earlier
 
     def _done(self, earlier: Assay | None) -> frozenset[tuple[str, str]]:
         if earlier is None:
@@ -204,4 +221,4 @@ class Controller:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rocassay.harness.cases import Case
+from rocassay.harness.cases import Case, MalformedCase
 from rocassay.harness.fp8 import clamping_encode, format_of
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.layouts import Layout, indexer_layout
@@ -27,6 +27,7 @@ RECORD = 132
 SHARED_POOL_STRIDE = 1_435_968
 """Bytes from page to page where many layers share one pool (ROCm/aiter#4673): page 1496 starts beyond 2^31."""
 
+RECIPES = ("tagged", "padded", "wide", "tall")
 WIDE_PAGES = 1600
 WRAP = 2**31
 GARBAGE_PAGE = 2**30
@@ -148,7 +149,9 @@ def _poisoned(fp8: str, layout: Layout, blocks: int) -> NDArray[np.uint8]:
 
 
 def cache_placement(case: Case) -> dict[str, Placement]:
-    """Where kv_cache [NB, BS, 132] lies under the case's recipe."""
+    """Where kv_cache [NB, BS, 132] lies under the case's recipe; MalformedCase for a recipe that is none."""
+    if case.recipe not in RECIPES:
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     page = case.block_size * RECORD
     if case.recipe == "padded":
         return {"kv_cache": Placement((page + 96, RECORD, 1), lead=4096)}
