@@ -26,6 +26,10 @@ UNIT_ROUNDOFF = 2.0**-24
 ROUNDING_RMS = math.sqrt(0.541 / 3)
 """rms error, in unit roundoffs, of rounding a number whose mantissa is log-uniform: E[1/m^2] = 0.541."""
 
+DOT_STEP = 16
+"""Fewest products that a matrix instruction in scope adds before it rounds: K of v_mfma_f32_32x32x16_fp8_fp8 and of
+NVIDIA's m16n8k16 (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
+
 DOT_BUDGET = 2.0**-17
 """Worst relative error of an fp32-accumulating fp8 matrix product of 128 terms."""
 
@@ -138,17 +142,19 @@ def _rounding_rms(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.T
 
 
 def _dot_error_squared(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """Squared magnitude at which each dot rounds once, [H, limit]; 0 where it is exact in any order.
+    """Sum of the squared partial sums at which each dot rounds, [H, limit]; 0 where it is exact in any order.
 
-    sizes: sum_d |q_d k_d|, which no partial sum exceeds. Products of fp8 numbers have 8 significant bits, so
-    most dots are exact in fp32: those whose lowest bit an fp32 number as large as `sizes` still holds. The
-    partial sums of the others are about as large as their random-walk spread or, if larger, the dot itself.
+    An implementation adds `DOT_STEP` products at a time, exactly, and rounds each running sum, in some order.
+    Products of fp8 numbers have 8 significant bits, so many dots never round in any order: those whose lowest bit
+    an fp32 number as large as `sizes`, sum_d |q_d k_d|, still holds.
     """
-    spread = (row.queries.square() @ row.keys.square().T).sqrt()
-    furthest = torch.exp2(torch.frexp(sizes).exponent.double())
+    steps = (row.queries.unflatten(1, (-1, DOT_STEP)), row.keys.unflatten(1, (-1, DOT_STEP)))
+    partial = torch.einsum("hgd,pgd->ghp", *steps).cumsum(dim=0)
+    squared = partial.square().sum(dim=0)
     # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
-    passes = dots > -2 * HEAD_DIM * UNIT_ROUNDOFF * spread
-    return torch.maximum(spread, dots.abs()).square() * (passes & _inexact(furthest + dots.abs()))
+    passes = dots > -2 * HEAD_DIM * UNIT_ROUNDOFF * sizes
+    furthest = torch.exp2(torch.frexp(sizes).exponent.double())
+    return squared * (passes & _inexact(furthest + dots.abs()))
 
 
 def _worst_error(row: _Row, sizes: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:

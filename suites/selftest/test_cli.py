@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(words: list[str]):
     command = [sys.executable, "-c", LIGHT, *words]
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--help" in done.stdout
 

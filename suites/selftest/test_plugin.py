@@ -132,7 +132,7 @@ def test_a_worker_that_dies_leaves_a_crashed_record_and_the_run_goes_on(children
     for record in by_mode["dies"]:
         assert "worker" in record.reason
         assert "crashed while running" in record.reason
-        assert record.repro == f"rocassay repro '{record.case}' --engine interpreter"
+        assert record.repro == f"rocassay repro '{record.case}' --engine {record.engine}"
     assert set(lines_by_case(tmp_path).values()) == {1}
     assert "cases: 2 passed, 4 crashed" in done.out
     assert "RED 4 of 6 cases are not green" in done.out

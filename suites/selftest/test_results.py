@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def written(path: Path, *lines: RunHeader | CaseRecord | RunEnd) -> Path:
 
 def writing_child(path: Path, file_limit: int = 2**40) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), record().model_dump_json(), str(file_limit)]
-    return subprocess.Popen(command, env={"PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env={"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}, stderr=subprocess.PIPE, text=True)
 
 
 def seeds(path: Path) -> list[int]:
