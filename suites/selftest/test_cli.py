@@ -30,11 +30,14 @@ heavy = sorted({"torch", "triton", "numpy", "pandas", "pytest"} & sys.modules.ke
 assert not heavy, heavy
 """
 
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
+"""Of children: this process's packages, nothing else."""
+
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(words: list[str]):
     command = [sys.executable, "-c", LIGHT, *words]
-    done = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--help" in done.stdout
 

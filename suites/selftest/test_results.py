@@ -49,6 +49,9 @@ while True:
 """
 """Appends numbered records until it is killed or refused."""
 
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
+"""Of children: this process's packages, nothing else."""
+
 
 def written(path: Path, *lines: RunHeader | CaseRecord | RunEnd) -> Path:
     writer = ResultsWriter(path)
@@ -60,7 +63,7 @@ def written(path: Path, *lines: RunHeader | CaseRecord | RunEnd) -> Path:
 
 def writing_child(path: Path, file_limit: int = 2**40) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), record().model_dump_json(), str(file_limit)]
-    return subprocess.Popen(command, env={"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
 
 def seeds(path: Path) -> list[int]:
