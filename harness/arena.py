@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rocassay.harness.inputs import Operands, Placement
+from rocassay.harness.inputs import Operands, Placement, as_bytes
 
 GUARD_BYTES = 64 * 1024
 """Canary band before and after each tensor; wider than any page's misaddressing within a tile."""
@@ -71,7 +71,8 @@ class Guarded:
     def __init__(self, name: str, logical: torch.Tensor, placement: Placement, device: torch.device) -> None:
         self.name = name
         size = logical.element_size()
-        strides = placement.strides or logical.contiguous().stride()
+        # The shape's own strides: an empty tensor may carry any, and a launcher would see them.
+        strides = placement.strides or torch.empty(logical.shape, device="meta").stride()
         last = sum((n - 1) * s for n, s in zip(logical.shape, strides, strict=True)) if logical.numel() else -1
         self.span = (last + 1) * size
         self._first = _round_up(GUARD_BYTES + placement.lead)
@@ -122,8 +123,7 @@ class Guarded:
 
     def unchanged(self) -> bool:
         """Whether the elements still hold the bytes they were given."""
-        now = self.view.cpu().contiguous().view(torch.uint8)
-        return torch.equal(now, self._before.contiguous().view(torch.uint8))
+        return torch.equal(as_bytes(self.view.cpu()), as_bytes(self._before))
 
 
 def _round_up(count: int) -> int:

@@ -104,6 +104,8 @@ class Operands:
 
 def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor's elements as uint8 in a new last dimension (contiguous copy if needed)."""
+    if not tensor.numel():  # it may carry strides that no view accepts
+        return torch.empty((*tensor.shape, tensor.element_size()), dtype=torch.uint8)
     flat = tensor.contiguous()
     return flat.reshape(*flat.shape, 1).view(torch.uint8)
 

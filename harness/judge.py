@@ -24,6 +24,7 @@ from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.inputs import Operands, Stream, digest
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.probes import EVERY_OP, Observation
+from rocassay.harness.probes.host_sync import watched
 from rocassay.harness.providers import Provider
 from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
 
@@ -271,7 +272,7 @@ class _Run:
         if isinstance(seam, ChangeInputs):
             operands = seam.change(operands)
         self.placed = Placed(operands, self._engine.device)
-        with self._engine.session() as self.trace:
+        with self._engine.session() as self.trace, watched(self._engine.device, self.trace.syncs):
             self._provider.call(self._op, case, self.placed.arguments(), self.variant, self._module())
         return self.placed.outputs()
 

@@ -261,7 +261,7 @@ def interleaved_584(block_size: int) -> Layout:
 def interleaved_656(block_size: int) -> Layout:
     """DeepSeek V3.2 ``fp8_ds_mla`` page: whole records of 512 FP8 latents, 4 fp32 scales and 64 bf16 RoPE.
 
-    vLLM concat_and_cache_ds_mla. Raises `LayoutError`.
+    vLLM DeepSeek MLA cache writer. Raises `LayoutError`.
     """
     fields = (Field("latent", 0, 512), Field("scales", 512, 528), Field("rope", 528, 656))
     return _layout("interleaved_656", block_size, fields, split=656)

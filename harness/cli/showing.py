@@ -44,7 +44,7 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
         title=f"{len(cases)} cases of tier {options.tier}, by block size",
         **_PLAIN,
     )
-    for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases)):
+    for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases, key=str)):
         table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
     console.print(table)
 

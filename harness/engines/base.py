@@ -57,12 +57,18 @@ def _no_findings() -> list[Finding]:
     return []
 
 
+def _no_syncs() -> list[str]:
+    return []
+
+
 @dataclass(slots=True)
 class Trace:
     """What happened in a session, in order; it grows while the session runs."""
 
     launches: list[Launch] = field(default_factory=_no_launches)
     findings: list[Finding] = field(default_factory=_no_findings)
+    syncs: list[str] = field(default_factory=_no_syncs)
+    """What made the host wait for the device, as "what at file:line"."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rocassay.harness.cases import Case
@@ -85,11 +85,24 @@ _CATALOGUE: dict[str, Fault] = {}
 
 
 def register(fault: Fault) -> Fault:
-    """Add a fault to the catalogue; ValueError for a second fault of the same name."""
-    if fault.name in _CATALOGUE:
+    """Add a fault to the catalogue, or the same defect in ops of another family to the fault of that name.
+
+    Raises ValueError when an op would get the fault twice.
+    """
+    known = _CATALOGUE.get(fault.name)
+    if known is not None and known.seams.keys() & fault.seams.keys():
         raise ValueError(f"fault {fault.name!r} is registered twice")
-    _CATALOGUE[fault.name] = fault
+    _CATALOGUE[fault.name] = fault if known is None else _joined(known, fault)
     return fault
+
+
+def _joined(known: Fault, more: Fault) -> Fault:
+    return replace(
+        known,
+        seams={**known.seams, **more.seams},
+        applies=lambda case: (known if case.op in known.seams else more).applies(case),
+        caught_by=known.caught_by | more.caught_by,
+    )
 
 
 def catalogue() -> tuple[Fault, ...]:

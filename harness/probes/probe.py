@@ -70,4 +70,6 @@ def first_difference(seen: Observation, other: Outputs) -> tuple[str, tuple[int,
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    if not tensor.numel():
+        return torch.empty(tensor.shape, dtype=torch.uint8)
     return tensor.contiguous().view(integers[tensor.element_size()])

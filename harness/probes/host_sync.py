@@ -1,0 +1,131 @@
+"""Host-sync probe: an implementation never waits for the device to learn a value.
+
+An engine without a device cannot be stalled, so what is watched is what would stall one: torch calls whose result
+depends on values in device memory (tagged so by torch itself), reads of a tensor from Python, and blocking copies
+between host and device.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeArgument=false
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.probes.probe import Observation
+
+_TENSOR: Any = torch.Tensor
+
+_READS = {getattr(_TENSOR, name): f"Tensor.{name}" for name in ("cpu", "numpy", "tolist", "__array__")}
+"""Calls that the dispatcher never sees where the tensor is on the CPU anyway."""
+
+_BY_MASK = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
+"""Indexing counts a boolean mask's true elements first, and only then."""
+
+_COPIES = frozenset({"_to_copy", "copy_"})
+
+_FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).as_posix())
+
+
+@contextlib.contextmanager
+def watched(device: torch.device, syncs: list[str]) -> Generator[None, None, None]:
+    """While open, whatever would make the host wait for `device` is appended to `syncs` as "what at file:line"."""
+    with _Spoken(syncs), _Dispatched(device, syncs):
+        yield
+
+
+def _place() -> str:
+    """File and line of the innermost frame that belongs to neither torch nor this file."""
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_code.co_filename.startswith(_FOREIGN):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+class _Spoken(TorchFunctionMode):
+    """Sees calls as Python makes them."""
+
+    def __init__(self, syncs: list[str]) -> None:
+        super().__init__()
+        self._syncs = syncs
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = _READS.get(func)
+        if func is _TENSOR.to and _names_the_cpu([*args[1:], *(kwargs or {}).values()]):
+            name = "Tensor.to the CPU"
+        if name:
+            self._syncs.append(f"{name} at {_place()}")
+        return func(*args, **(kwargs or {}))
+
+
+def _names_the_cpu(values: Sequence[Any]) -> bool:
+    return any(value == "cpu" if isinstance(value, str) else value == torch.device("cpu") for value in values)
+
+
+class _Dispatched(TorchDispatchMode):
+    """Sees what calls turn into."""
+
+    def __init__(self, device: torch.device, syncs: list[str]) -> None:
+        super().__init__()
+        self._kind = device.type
+        self._syncs = syncs
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        keywords = kwargs or {}
+        tensors = [value for value in (*args, *keywords.values()) if isinstance(value, torch.Tensor)]
+        mine = any(tensor.device.type == self._kind for tensor in tensors)
+        if mine and (_needs_values(func, args, keywords) or _blocking_copy(func, args, keywords)):
+            self._syncs.append(f"{func} at {_place()}")
+        return func(*args, **keywords)
+
+
+def _needs_values(func: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
+    name = func.overloadpacket.__name__
+    if name in _BY_MASK:
+        masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
+        # One value for every masked element is a masked fill, which counts nothing.
+        return bool(masks) and (name == "index" or args[2].numel() > 1)
+    if name == "repeat_interleave" and keywords.get("output_size") is not None:
+        return False
+    return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+
+
+def _blocking_copy(func: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
+    name = func.overloadpacket.__name__
+    if name not in _COPIES or keywords.get("non_blocking"):
+        return False
+    if name == "copy_":
+        asynchronous = len(args) > 2 and args[2]
+        return not asynchronous and args[0].device.type != args[1].device.type
+    target = keywords.get("device")
+    return target is not None and torch.device(target).type != args[0].device.type
+
+
+@dataclass(frozen=True, slots=True)
+class HostSync:
+    """No host synchronisation between an op's call and its return."""
+
+    name: str = "host-sync"
+    reruns: bool = False
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red with the first call that waits, and where it is made."""
+        reason = "a value fetched from the device stalls it at every decode step and cannot be captured in a graph"
+        if seen.provider == "torch":
+            return Verdict(self.name, True, "the peer is a yardstick, not a kernel", reason=reason)
+        syncs = seen.trace.syncs
+        detail = f"{len(syncs)} host synchronisations, the first: {syncs[0]}" if syncs else "the host never waits"
+        return Verdict(self.name, not syncs, detail, float(len(syncs)), 0.0, reason)
