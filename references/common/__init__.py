@@ -1,0 +1,1 @@
+"""Reference arithmetic that several ops share."""

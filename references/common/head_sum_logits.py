@@ -1,0 +1,116 @@
+"""Scores ks * sum_h w_h * max(0, q_h . k) of one query row in float64, with a first-order model of fp32 rounding.
+
+Every rounding that an fp32 implementation performs contributes to `sigma` independently; an operation whose exact
+result is an fp32 number contributes nothing. No constant is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+UNIT_ROUNDOFF = 2.0**-24
+"""Half an ulp of 1 in fp32."""
+
+ROUNDING_RMS = math.sqrt(0.541 / 3)
+"""rms error, in unit roundoffs, of rounding a number whose mantissa is log-uniform: E[1/m^2] = 0.541."""
+
+DOT_STEP = 16
+"""Fewest products that a matrix instruction in scope adds before it rounds: K of v_mfma_f32_32x32x16_fp8_fp8 and of
+NVIDIA's m16n8k16 (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
+
+DOT_BUDGET = 2.0**-17
+"""Worst relative error of an fp32-accumulating fp8 matrix product of at most 128 terms."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRow:
+    """One query row and the keys it sees, all float64 (fp8 codes decoded exactly)."""
+
+    queries: torch.Tensor
+    """[H, D]; D a multiple of `DOT_STEP`."""
+    weights: torch.Tensor
+    """[H]."""
+    keys: torch.Tensor
+    """[n, D]."""
+    scales: torch.Tensor
+    """[n], positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of a row's keys, float64 [n]."""
+
+    value: torch.Tensor
+    """scale * sum_h w_h * max(0, q_h . k)."""
+    sigma: torch.Tensor
+    """rms error of a correct fp32 implementation; 0 where no rounding happens."""
+    bound: torch.Tensor
+    """Error that no correct fp32 implementation exceeds."""
+
+
+def scores(row: QueryRow) -> Scores:
+    """Golden scores of one row, whatever the order in which heads are summed or the scale is applied."""
+    dots = row.queries @ row.keys.T
+    sizes = row.queries.abs() @ row.keys.abs().T
+    terms = row.weights[:, None] * dots.relu()
+    value = row.scales * terms.sum(dim=0)
+    return Scores(value, row.scales * _rounding_rms(row, dots, sizes), _worst_error(row, sizes, terms))
+
+
+def peer_scores(row: QueryRow) -> torch.Tensor:
+    """Plain torch fp32 scores [n] with the rounding points of `Scores.sigma`: dots, weights, head sum, scale."""
+    dots = row.queries.float() @ row.keys.float().T
+    terms = dots.relu() * row.weights.float()[:, None]
+    total = torch.zeros_like(terms[0])
+    for term in terms:
+        total = total + term
+    return total * row.scales.float()
+
+
+def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """rms error over the scale; adding to or from zero does not round."""
+    squares = (row.weights[:, None].square() * _dot_error_squared(row, dots, sizes)).sum(dim=0)
+    exact_terms = row.weights[:, None] * _fp32(dots.relu())
+    squares += (exact_terms.square() * _inexact(exact_terms)).sum(dim=0)
+    terms = _fp32(exact_terms)
+    partial = torch.cumsum(terms, dim=0)
+    before = torch.cat([torch.zeros_like(partial[:1]), partial[:-1]])
+    squares += (partial.square() * ((terms != 0) & (before != 0) & _inexact(partial))).sum(dim=0)
+    squares += partial[-1].square() * (torch.frexp(row.scales).mantissa != 0.5)
+    return ROUNDING_RMS * UNIT_ROUNDOFF * squares.sqrt()
+
+
+def _dot_error_squared(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Sum of the squared partial sums at which each dot rounds, [H, n]; 0 where it is exact in any order.
+
+    An implementation adds `DOT_STEP` products at a time, exactly, and rounds each running sum, in some order.
+    Products of fp8 numbers have 8 significant bits, so many dots never round in any order: those whose lowest bit
+    an fp32 number as large as `sizes`, sum_d |q_d k_d|, still holds.
+    """
+    steps = (row.queries.unflatten(1, (-1, DOT_STEP)), row.keys.unflatten(1, (-1, DOT_STEP)))
+    partial = torch.einsum("hgd,pgd->ghp", *steps).cumsum(dim=0)
+    squared = partial.square().sum(dim=0)
+    # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
+    passes = dots > -2 * row.keys.shape[1] * UNIT_ROUNDOFF * sizes
+    furthest = torch.exp2(torch.frexp(sizes).exponent.double())
+    return squared * (passes & _inexact(furthest + dots.abs()))
+
+
+def _worst_error(row: QueryRow, sizes: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
+    """The matrix product's budget, then gamma_n for the product, the head sum and the scale, any order."""
+    roundings = (len(row.weights) + 2) * UNIT_ROUNDOFF
+    sums = roundings / (1 - roundings) * terms.abs().sum(dim=0)
+    return row.scales * (DOT_BUDGET * (row.weights.abs() @ sizes) + sums)
+
+
+def _fp32(x: torch.Tensor) -> torch.Tensor:
+    """Rounded to fp32, kept in float64."""
+    return x.to(torch.float32).to(torch.float64)
+
+
+def _inexact(x: torch.Tensor) -> torch.Tensor:
+    """Where a float64 number is no fp32 number."""
+    return _fp32(x) != x
