@@ -1,0 +1,1 @@
+"""Goldens and peers of the prefill indexer."""
