@@ -1,0 +1,1 @@
+"""Builders of the ragged (CSR) index lists that sparse attention reads."""

@@ -1,0 +1,1 @@
+"""Integer models of the builders of ragged (CSR) index lists."""
