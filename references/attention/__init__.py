@@ -1,0 +1,1 @@
+"""Float64 goldens and torch peers of sparse attention."""
