@@ -1,0 +1,1 @@
+"""Merging attention states: kernel, launcher and the decisions that choose it."""

@@ -1,0 +1,1 @@
+"""Float64 goldens and float32 peers of merging attention states."""
