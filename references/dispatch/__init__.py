@@ -1,0 +1,1 @@
+"""Expected decisions of vLLM's and AITER's dispatch tables, enumerated cell by cell."""
