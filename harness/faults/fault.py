@@ -97,10 +97,13 @@ def register(fault: Fault) -> Fault:
 
 
 def _joined(known: Fault, more: Fault) -> Fault:
+    def applies(case: Case) -> bool:
+        return (known if case.op in known.seams else more).applies(case)
+
     return replace(
         known,
         seams={**known.seams, **more.seams},
-        applies=lambda case: (known if case.op in known.seams else more).applies(case),
+        applies=applies,
         caught_by=known.caught_by | more.caught_by,
     )
 
