@@ -14,7 +14,7 @@ import triton.language as tl
 from rocassay.kernels.caches.dispatch import PlanarGatherVariant
 from rocassay.kernels.caches.tensors import planar_geometry, require_rows
 from rocassay.kernels.common.fp8_codec import decode_fp8
-from rocassay.kernels.common.tensors import require_unit_stride
+from rocassay.kernels.common.tensors import INT32_BYTES, require_unit_stride
 
 
 @triton.jit
@@ -33,6 +33,7 @@ def _dequantize_and_gather_k_cache_kernel(
     cache_block_stride,
     table_stride,
     TAIL: tl.constexpr,
+    WIDE: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     DATA_PITCH: tl.constexpr,
     SCALE_BASE: tl.constexpr,
@@ -50,7 +51,8 @@ def _dequantize_and_gather_k_cache_kernel(
     gathered = (index < gather_len) & (index + offset < rows) & (position >= 0) & (column < table_width)
 
     table_row = block_table + request * table_stride
-    page = tl.load(table_row + column, mask=gathered, other=-1).to(tl.int64)
+    page = tl.load(table_row + column, mask=gathered, other=-1)
+    page = page.to(tl.int64) if WIDE else page
     present = gathered & (page >= 0) & (page < pages)
     page_base = page * cache_block_stride
     row = (position % BLOCK_SIZE).to(tl.int64)
@@ -91,9 +93,10 @@ def dequantize_and_gather_k_cache(
     """Copy the last `gather_lens[b]` of `seq_lens[b]` keys of every request to rows `offset`... of `out[b]`.
 
     out: bf16 [B, M, 512], any strides above the last; other rows stay untouched. k_cache: uint8 [NB, BS, 584],
-    any even page stride. seq_lens, gather_lens: int32 [B]; without gather_lens all keys. block_table: int32
-    [B, W], any row stride. A key is its code times 2^(scale byte - 127), exact in bf16 while in range; RoPE is
-    copied bit by bit. Raises LayoutError for strides that could not be honoured without a copy.
+    any even page stride; offsets take 64 bits where the view reaches beyond 2^31 bytes. seq_lens, gather_lens:
+    int32 [B]; without gather_lens all keys. block_table: int32 [B, W], any row stride. A key is its code times
+    2^(scale byte - 127), exact in bf16 while in range; RoPE is copied bit by bit. Raises LayoutError for strides
+    that could not be honoured without a copy.
     """
     require_rows("out", out, 512)
     require_unit_stride("block_table", block_table)
@@ -117,6 +120,7 @@ def dequantize_and_gather_k_cache(
         block_stride,
         block_table.stride(0),
         TAIL=gather_lens is not None,
+        WIDE=variant.reach(k_cache) > INT32_BYTES,
         BLOCK_SIZE=block_size,
         DATA_PITCH=variant.page.data_pitch,
         SCALE_BASE=variant.page.scale_base,

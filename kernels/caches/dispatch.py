@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
+
 from rocassay.harness.arch import Target, fp8_format_of
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.layouts import Layout, planar_584
+from rocassay.kernels.common.tensors import byte_reach
 
 CacheName: TypeAlias = Literal["main", "extra"]
 """The two V4 caches: `main` is the sliding window's, `extra` the compressor's."""
@@ -68,6 +71,9 @@ class CachesDispatch:
     record: Callable[[KvCacheDtype], Record] = _record
     """kv_cache_dtype → what a cached token is."""
 
+    reach: Callable[[torch.Tensor], int] = byte_reach
+    """cache → bytes that its offsets must reach; beyond 2^31 they take 64 bits (ROCm/aiter#4673)."""
+
     def flavour(self, cache: CacheName, arch: str) -> str:
         """Flavour of one of the two V4 caches; raises UnknownArch."""
         return self.main_fp8(arch) if cache == "main" else self.extra_fp8(arch)
@@ -105,6 +111,8 @@ class PlanarGatherVariant:
     """Format of the stored codes."""
     native: bool
     """Whether the executing thing decodes this format itself."""
+    reach: Callable[[torch.Tensor], int] = byte_reach
+    """Bytes that offsets into a cache must reach."""
     tokens_per_program: int = 16
     """Rows a program."""
     num_warps: int = 4
@@ -167,7 +175,7 @@ def planar_gather_variant(
         raise ValueError(f"the flavour follows from fp8={fp8!r} or from cache={cache!r}; give exactly one of them")
     flavour = dispatch.flavour(cache, target.arch) if cache is not None else fp8 or ""
     page = page_map(dispatch.page(block_size))
-    return PlanarGatherVariant(page, format_of(flavour).name, flavour in target.native_fp8)
+    return PlanarGatherVariant(page, format_of(flavour).name, flavour in target.native_fp8, dispatch.reach)
 
 
 def latent_write_variant(

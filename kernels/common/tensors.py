@@ -10,6 +10,21 @@ RECORD_BYTES = 132
 """Bytes of one indexer cache record: 128 fp8 values and one fp32 scale."""
 
 
+INT32_BYTES = 2**31
+"""Bytes that offsets of 32 bits reach: the last of them is 2^31 - 1."""
+
+
+def byte_reach(tensor: torch.Tensor) -> int:
+    """Bytes from a view's first element to behind its last, gaps of its strides included; 0 if it has none.
+
+    Not the number of its elements: a view of a shared pool spans the pool (ROCm/aiter#4673).
+    """
+    if not tensor.numel():
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
+
+
 def byte_view(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory as uint8 (fp8 and uint8 tensors of any stride); never a copy."""
     return tensor if tensor.dtype is torch.uint8 else tensor.view(torch.uint8)

@@ -142,6 +142,38 @@ _fault(
     lambda case: case.recipe == "wide",
 )
 
+_fault(
+    "strided-cache-gate-uses-numel",
+    "ROCm/aiter#4673",
+    "offsets of 32 bits are taken because the elements are few, although the view's strides span a larger pool",
+    {GATHER: ChangeDispatch(lambda dispatch: replace(dispatch, reach=lambda t: t.numel() * t.element_size()))},
+    lambda case: case.recipe == "wide",
+)
+
+KERNEL_PAGES = 4
+"""Pages of a kernel in a block of the allocator."""
+
+
+def _allocator_blocks(operands: Operands) -> Operands:
+    """Block table and slots in the allocator's blocks, of which every one stands for its first kernel page."""
+    changed: dict[str, torch.Tensor] = {}
+    if "block_table" in operands.inputs:
+        changed["block_table"] = operands.inputs["block_table"] // KERNEL_PAGES
+    if "slot_mapping" in operands.inputs:
+        slots, (cache,) = operands.inputs["slot_mapping"], operands.outputs.values()
+        block, token = slots // cache.shape[1], slots % cache.shape[1]
+        changed["slot_mapping"] = torch.where(slots < 0, slots, block // KERNEL_PAGES * cache.shape[1] + token)
+    return replace(operands, inputs={**operands.inputs, **changed})
+
+
+_fault(
+    "kpool-advertised-block-size",
+    "vllm-project/vllm#54359",
+    "block sizes are advertised that no kernel page has: the allocator's table is not split, entries share slots",
+    dict.fromkeys((*WRITERS, GATHER, LATENTS), ChangeInputs(_allocator_blocks)),
+    _moves,
+)
+
 # Flavour
 
 _fault(

@@ -158,7 +158,7 @@ def _allocator_table(operands: Operands) -> Operands:
 
 
 _fault(
-    "ragged-allocator-block-table",
+    "kpool-advertised-block-size",
     "vllm-project/vllm#54359",
     "the allocator's table is handed over without being split into the kernel's pages: entries share slots",
     {SLOTS: ChangeInputs(_allocator_table)},

@@ -238,7 +238,7 @@ OP = register(
             "ragged-indptr-without-leading-zero",
             "ragged-indptr-exclusive",
             "ragged-main-block-size",
-            "ragged-allocator-block-table",
+            "kpool-advertised-block-size",
             "ragged-padding-tokens-counted",
             "ragged-first-columns-only",
             "ragged-other-contract",

@@ -118,6 +118,7 @@ OP = register(
             "mla-scale-rounded-after-quantising",
             "mla-page-stride-assumed-contiguous",
             "mla-block-id-int32",
+            "kpool-advertised-block-size",
         ),
         probes=(
             Dispatch(lambda _: ("_concat_and_cache_ds_mla_kernel",)),

@@ -138,6 +138,7 @@ OP = register(
             "dummy-run-writes-slot-zero",
             "mla-page-stride-assumed-contiguous",
             "mla-block-id-int32",
+            "kpool-advertised-block-size",
         ),
         probes=(
             Dispatch(lambda _: ("_concat_and_cache_mla_kernel",)),

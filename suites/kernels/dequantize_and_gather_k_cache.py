@@ -202,6 +202,8 @@ OP = register(
             "mla-rope-at-element-448",
             "mla-page-stride-assumed-contiguous",
             "mla-block-id-int32",
+            "strided-cache-gate-uses-numel",
+            "kpool-advertised-block-size",
         ),
         probes=(
             Dispatch(lambda _: ("_dequantize_and_gather_k_cache_kernel",)),

@@ -252,6 +252,7 @@ OP = register(
             "dsv4-hardcoded-float8e4nv",
             "gfx950-two-kernel-fallback",
             "mqa-logits-output-row-drop",
+            "mqa-logits-kv-offset-int32",
             "paged-stride-assumed-contiguous",
             "indexer-block-id-int32",
         ),

@@ -177,6 +177,7 @@ OP = register(
             "mla-table-pitch-is-its-width",
             "mla-page-stride-assumed-contiguous",
             "mla-block-id-int32",
+            "kpool-advertised-block-size",
         ),
         probes=(
             Dispatch(lambda _: ("_gather_and_maybe_dequant_cache_kernel",)),

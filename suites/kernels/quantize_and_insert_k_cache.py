@@ -109,6 +109,7 @@ OP = register(
             "mla-rope-at-element-448",
             "mla-page-stride-assumed-contiguous",
             "mla-block-id-int32",
+            "kpool-advertised-block-size",
         ),
         probes=(
             Dispatch(lambda _: ("_quantize_and_insert_k_cache_kernel",)),
