@@ -15,6 +15,7 @@ from rocassay.suites.kernels.combine_inputs import FIRST_REQUEST, requests_of
 
 SLOTS, DENSE = "compute_global_topk_ragged_indices_and_indptr", "build_ragged_indices_from_dense"
 COMBINE, COMBINE_RAGGED = "combine_topk_swa_indices", "combine_topk_swa_indices_ragged"
+PAGES = "mla_paged_kv_metadata"
 KERNELS = "rocassay.kernels.ragged"
 BYTES = frozenset({"bytes"})
 
@@ -313,4 +314,63 @@ _fault(
     "each of a request's 128 workers serves one token",
     _source(COMBINE, "inside = token < tokens", "inside = (token < tokens) & (token < 128)"),
     lambda case: case["chunk"] == "long",
+)
+
+# Pages of the dense decode
+
+
+def _requests(case: Case) -> bool:
+    return case["lengths"] != "none"
+
+
+_fault(
+    "sgl-page-size-in-kernel-metadata",
+    "sgl-project/sglang#25556",
+    "entries are token slots already, and the metadata still count them in pages: most of the context is not seen",
+    _source(PAGES, "entries = tl.cdiv(length, PAGE)", "entries = tl.cdiv(length, BLOCK_SIZE)"),
+    lambda case: _requests(case) and case["page"] != case.block_size,
+)
+
+_fault(
+    "mla-last-page-len-full-seq",
+    "vllm-project/vllm#31282, #38146",
+    "the last page is as long as the whole request, although a page holds one token",
+    _source(PAGES, "last = (tl.maximum(length, 1) - 1) % PAGE + 1", "last = length"),
+    _requests,
+)
+
+_fault(
+    "kpool-advertised-block-size",
+    "vllm-project/vllm#54359",
+    "blocks of the allocator are taken for pages of the kernel: pages of neighbouring blocks are the same ones",
+    _source(
+        PAGES,
+        "page = block * PAGES_A_BLOCK + entry % PAGES_A_BLOCK",
+        "page = block + entry % PAGES_A_BLOCK",
+    ),
+    lambda case: _requests(case) and case["page"] != case.block_size,
+)
+
+_fault(
+    "mla-unused-rows-keep-stale-bounds",
+    "vLLM v1/attention/backends/mla/rocm_aiter_mla.py: bounds behind the last request repeat its end",
+    "rows that a graph was captured for and nobody uses keep an earlier batch's number of pages",
+    _source(
+        PAGES,
+        "tl.store(counts + row, entries, mask=row < rows)",
+        "tl.store(counts + row, entries, mask=row < requests)",
+    ),
+    lambda case: case["unused"] != 0,
+)
+
+_fault(
+    "mla-table-pitch-is-its-width",
+    "vLLM deepseek_v4 cache_utils.py",
+    "block table rows are taken to be as far apart as they are wide, which a slice of a larger table is not",
+    _source(
+        PAGES,
+        "table_row = block_table + request * table_stride",
+        "table_row = block_table + request * table_width",
+    ),
+    lambda case: case.recipe == "padded" and _requests(case),
 )

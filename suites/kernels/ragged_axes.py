@@ -11,6 +11,9 @@ FP8S = ("e4m3fn",)
 BLOCK_SIZES = (2, 64, 256)
 """Rows of a page of the compressed cache: a main page of 256 tokens at ratios 128 and 4, and one uncompressed."""
 
+PAGED_BLOCK_SIZES = (1, 16, 64)
+"""Tokens of a block of the dense MLA cache, which the decode kernel takes as pages of any size that divides it."""
+
 NO_PAGES = (1,)
 """Dense rows and gathered workspaces know no pages."""
 
@@ -34,6 +37,16 @@ ROWS = expect(
         arches=("gfx942", "gfx950"),
         fp8s=("e4m3fn",),
         block_sizes=(1,),
+    )
+)
+"""Every cell must run."""
+
+PAGES = expect(
+    Matrix(
+        ops=("mla_paged_kv_metadata",),
+        arches=("gfx942", "gfx950"),
+        fp8s=("e4m3fn",),
+        block_sizes=(1, 16, 64),
     )
 )
 """Every cell must run."""
