@@ -1,0 +1,236 @@
+"""Faults of persistent MLA decode: each changes exactly one thing and reads like the bug it re-creates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from rocassay.harness.cases import Case
+from rocassay.harness.faults import ChangeInputs, ChangeSource, Fault, register
+from rocassay.harness.faults.fault import Seam
+from rocassay.harness.inputs import Operands
+from rocassay.kernels.persistent.shapes import DecodeShape
+from rocassay.suites.kernels.persistent_inputs import Batch, planned, schedule_of
+
+DECODE, REDUCE, PLAN = "mla_decode_fwd", "mla_reduce", "mla_plan"
+KERNELS = "rocassay.kernels.persistent"
+VALUES = frozenset({"bound", "max-z", "worst-row", "nonfinite"})
+"""Checks that compare an output with the golden."""
+
+MEMORY = frozenset({"bounds", "crash"})
+"""What an address outside every tensor turns red."""
+
+
+def _fault(
+    name: str,
+    reference: str,
+    summary: str,
+    op: str,
+    seam: Seam,
+    applies: Callable[[Case], bool],
+    caught_by: frozenset[str] = VALUES,
+) -> Fault:
+    return register(Fault(name, reference, summary, {op: seam}, applies, caught_by))
+
+
+def _line(op: str, line: str, becomes: str) -> ChangeSource:
+    return ChangeSource(f"{KERNELS}.{op}", line, becomes)
+
+
+def _swap(**changes: Callable[[Operands], torch.Tensor]) -> ChangeInputs:
+    """Inputs of these names replaced."""
+    return ChangeInputs(
+        lambda operands: replace(
+            operands, inputs={**operands.inputs, **{name: change(operands) for name, change in changes.items()}}
+        )
+    )
+
+
+def _persistent(case: Case) -> bool:
+    return case["path"] != "plain"
+
+
+def _folded(case: Case) -> bool:
+    """Whether the plan speaks of pseudo-requests."""
+    heads = case.integer("heads")
+    return _persistent(case) and case.arch == "gfx942" and case["dtype"] == "bf16" and heads > 16
+
+
+def _without(name: str) -> ChangeInputs:
+    return ChangeInputs(
+        lambda operands: replace(
+            operands, inputs={key: tensor for key, tensor in operands.inputs.items() if key != name}
+        )
+    )
+
+
+_fault(
+    "ps-buffers-passed-partially",
+    "vllm-project/vllm#36574",
+    "five of the six buffers are given: a wrapper that looks at the first alone takes another path in silence",
+    DECODE,
+    _without("reduce_partial_map"),
+    _persistent,
+    frozenset({"crash"}),
+)
+
+
+def _planned_for_bf16(operands: Operands) -> Operands:
+    tensors = operands.inputs
+    lists = (tensors[name] for name in ("qo_indptr", "kv_indptr", "kv_last_page_lens"))
+    rows, pages, last = (t.tolist() for t in lists)
+    page = tensors["kv_buffer"].shape[1]
+    keys = [(e - b - 1) * page + tail if e > b else 0 for b, e, tail in zip(pages, pages[1:], last, strict=False)]
+    batch = Batch(tuple(e - b for b, e in zip(rows, rows[1:], strict=False)), tuple(keys), page)
+    shape = DecodeShape("gfx950", tensors["q"].shape[1], batch.max_qlen, "bf16", "bf16")
+    schedule = schedule_of(shape, "exact", workers=len(tensors["work_indptr"]) - 1, page_size=page, causal=True)
+    return replace(operands, inputs={**tensors, **planned(batch, shape, schedule).tensors})
+
+
+_fault(
+    "ps-metadata-wrong-dtype",
+    "vllm-project/vllm#38719",
+    "FP8 queries and cache are planned as if they were bf16, with other tiles and folds",
+    DECODE,
+    ChangeInputs(_planned_for_bf16),
+    # The only heads that are native there in bf16 and folded in FP8.
+    lambda case: _persistent(case) and case["dtype"] == "fp8" and case["heads"] in (48, 96) and case.arch == "gfx950",
+)
+
+_fault(
+    "empty-kv-split",
+    "ROCm/aiter#3641",
+    "splits without keys take part in the merge with whatever lies in their output",
+    DECODE,
+    _line(DECODE, 'live = lse > float("-inf")', "live = here"),
+    # Another path, and rows whose splits all have keys, do not read such an output.
+    lambda case: case["path"] == "plain" and case["workers"] != 1,
+)
+
+_fault(
+    "folded-batch-mapping",
+    "ROCm/aiter#3310",
+    "the pseudo-request of a folded plan is mapped to an earlier request, as if heads were folded twice",
+    DECODE,
+    # An unmapped index would look behind the lists, where a garbage length keeps an interpreter busy for hours.
+    _line(DECODE, "request = virtual // FOLD", "request = virtual // (2 * FOLD)"),
+    _folded,
+)
+
+
+def _other_padding(operands: Operands) -> torch.Tensor:
+    """Queries with all real heads first instead of at every second place."""
+    q = operands.inputs["q"]
+    return torch.cat([q[:, 0::2], q[:, 1::2]], dim=1)
+
+
+_fault(
+    "heads-not-16-or-128",
+    "vllm-project/vllm#36574, ROCm/aiter#726",
+    "8 heads are appended to and the result is read at every second head: the paddings do not match",
+    DECODE,
+    _swap(q=_other_padding),
+    lambda case: case["heads"] == 8,
+)
+
+
+def _lengths(operands: Operands) -> torch.Tensor:
+    return operands.inputs["kv_indptr"].diff().to(torch.int32)
+
+
+_fault(
+    "mla-last-page-len-full-seq",
+    "vllm-project/vllm#31282",
+    "the last page's length is the sequence's, although a page holds one token",
+    DECODE,
+    _swap(kv_last_page_lens=_lengths),
+    lambda case: case.block_size == 1,
+    VALUES | MEMORY,
+)
+
+_fault(
+    "k-scale-vs-v-scale-mla",
+    "vllm-project/vllm#37054",
+    "the values of the one latent are scaled by the product of two scales",
+    DECODE,
+    _line(DECODE, "value_scale = latent_scale", "value_scale = latent_scale * latent_scale"),
+    lambda case: case["dtype"] != "bf16",
+)
+
+_fault(
+    "lse-base2-vs-natural",
+    "vllm-project/vllm#43919",
+    "the LSE stays in base 2, the merge and the caller read it as natural",
+    DECODE,
+    _line(DECODE, "natural = (peak + tl.log2(total)) * 0.6931471805599453", "natural = peak + tl.log2(total)"),
+    lambda _: True,
+)
+
+_fault(
+    "unfilled-last-page-nan",
+    "ROCm/aiter#2977",
+    "whole pages are loaded and masked afterwards: a NaN behind the last key times a weight of 0",
+    DECODE,
+    _line(
+        DECODE,
+        "latent = tl.load(kv_buffer + key_base[:, None] + dim[None, :], mask=live[:, None], other=0)",
+        "latent = tl.load(kv_buffer + key_base[:, None] + dim[None, :])",
+    ),
+    # Keys behind the end are the page's first token: only a page that begins with another request's is poison.
+    lambda case: case.block_size > 1,
+    VALUES | MEMORY,
+)
+
+_fault(
+    "mla-causal-mask-missing",
+    "ROCm/aiter MLA kernels without a mask (mla_dec_stage1 .co registry)",
+    "every token of a request sees the keys of the later ones",
+    DECODE,
+    _line(
+        DECODE, "seen = live[None, :] & (key[None, :] < limit[:, None])", "seen = live[None, :] & (limit[:, None] > -99)"
+    ),
+    lambda case: case["causal"] == 1 and case["qlen"] != 1 and case.integer("heads") < 64,
+)
+
+_fault(
+    "mla-page-tail-forgotten",
+    "ROCm/aiter#2977",
+    "the last page counts as full: keys that do not exist yet are attended to",
+    DECODE,
+    _line(
+        DECODE,
+        "length = tl.where(pages > 0, (pages - 1) * PAGE_SIZE + tail, 0)",
+        "length = tl.where(pages > 0, pages * PAGE_SIZE + 0 * tail, 0)",
+    ),
+    lambda case: case.block_size > 1,
+)
+
+_fault(
+    "mla-partial-rows-in-tokens",
+    "ROCm/aiter csrc/kernels/mla/metadata: partial_qo_loc counts rows, not tiles",
+    "the tokens of a tile write the same partial row",
+    DECODE,
+    _line(DECODE, "part_row = (slot + row // WIDTH).to(tl.int64)", "part_row = (slot + row * 0).to(tl.int64)"),
+    lambda case: _persistent(case) and case["keys"] == "blind",
+)
+
+_fault(
+    "mla-rope-left-out",
+    "vllm-project/vllm#36574",
+    "scores are made of the 512 latent dims alone",
+    DECODE,
+    _line(DECODE, "score = tl.dot(query_rope, tl.trans(right), score, out_dtype=tl.float32)", "score = score * 1.0"),
+    lambda _: True,
+)
+
+_fault(
+    "mla-page-offset-int32",
+    "ROCm/aiter#2596",
+    "page times stride is computed in 32 bits and wraps beyond 2^31",
+    DECODE,
+    _line(DECODE, "page_base = page * page_stride", "page_base = page.to(tl.int32) * page_stride.to(tl.int32)"),
+    lambda case: case.recipe == "wide",
+    VALUES | MEMORY,
+)
