@@ -489,10 +489,10 @@ def mla_decode_fwd(
         logits,
         attn_lse,
         reduce_indptr,
-        reduce_final_map,
         reduce_partial_map,
         o,
-        final_lse,
+        reduce_final_map=reduce_final_map,
+        final_lse=final_lse,
         max_seqlen_q=max_seqlen_q,
         variant=variant.reduce,
     )

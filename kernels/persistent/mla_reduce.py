@@ -96,11 +96,11 @@ def mla_reduce(
     partial_output: torch.Tensor,
     partial_lse: torch.Tensor,
     reduce_indptr: torch.Tensor,
-    reduce_final_map: torch.Tensor | None,
     reduce_partial_map: torch.Tensor,
     final_output: torch.Tensor,
-    final_lse: torch.Tensor | None = None,
     *,
+    reduce_final_map: torch.Tensor | None = None,
+    final_lse: torch.Tensor | None = None,
     max_seqlen_q: int,
     variant: MlaReduceVariant,
 ) -> None:

@@ -173,14 +173,8 @@ _fault(
     "ROCm/aiter#2977",
     "whole pages are loaded and masked afterwards: a NaN behind the last key times a weight of 0",
     DECODE,
-    _line(
-        DECODE,
-        "latent = tl.load(kv_buffer + key_base[:, None] + dim[None, :], mask=live[:, None], other=0)",
-        "latent = tl.load(kv_buffer + key_base[:, None] + dim[None, :])",
-    ),
-    # Keys behind the end are the page's first token: only a page that begins with another request's is poison.
+    _line(DECODE, "live = key < end", "live = key < tl.cdiv(end, PAGE_SIZE) * PAGE_SIZE"),
     lambda case: case.block_size > 1,
-    VALUES | MEMORY,
 )
 
 _fault(
@@ -231,6 +225,89 @@ _fault(
     "page times stride is computed in 32 bits and wraps beyond 2^31",
     DECODE,
     _line(DECODE, "page_base = page * page_stride", "page_base = page.to(tl.int32) * page_stride.to(tl.int32)"),
+    lambda case: case.recipe == "wide",
+    VALUES | MEMORY,
+)
+
+
+def _groups(case: Case) -> bool:
+    """Whether there is anything to merge."""
+    return case["parts"] != 0
+
+
+_fault(
+    "merge-both-neg-inf",
+    "vllm-project/vllm#27491",
+    "rows without a key in any part divide by a sum of 0",
+    REDUCE,
+    _line(REDUCE, "share = 1.0 / tl.where(total == 0.0, 1.0, total)", "share = 1.0 / total"),
+    _groups,
+    frozenset({"nonfinite"}),
+)
+
+_fault(
+    "mtp-split-fully-masked",
+    "ROCm/aiter#4711",
+    "parts that lie wholly behind an early row enter as exp(-inf - -inf)",
+    REDUCE,
+    _line(
+        REDUCE,
+        "peak = tl.full([ROWS], -3.4028234663852886e38, tl.float32)",
+        'peak = tl.full([ROWS], float("-inf"), tl.float32)',
+    ),
+    _groups,
+    frozenset({"nonfinite"}),
+)
+
+_fault(
+    "empty-kv-split",
+    "ROCm/aiter#3641",
+    "parts without keys take part in the merge with whatever lies in their output",
+    REDUCE,
+    _line(REDUCE, 'live = lse > float("-inf")', "live = here"),
+    _groups,
+)
+
+_fault(
+    "lse-base2-vs-natural",
+    "vllm-project/vllm#43919",
+    "the parts' natural LSEs are read as powers of two",
+    REDUCE,
+    _line(REDUCE, "weight = tl.exp(lse - highest[:, None])", "weight = tl.exp2(lse - highest[:, None])"),
+    _groups,
+)
+
+_fault(
+    "mla-group-of-one-merged",
+    "ROCm/aiter csrc/kernels/mla/reduce.cu: groups of fewer than two parts are skipped",
+    "a group of one part is written, although stage one has written its rows",
+    REDUCE,
+    _line(REDUCE, "if last - first >= 2:", "if last - first >= 1:"),
+    lambda case: case["parts"] == "mixed",
+    VALUES | MEMORY,
+)
+
+_fault(
+    "mla-parts-unweighted",
+    "ROCm/aiter op_tests/test_mla_reduce.py",
+    "parts are averaged whatever their LSE",
+    REDUCE,
+    _line(
+        REDUCE, "weight = tl.exp(lse - highest[:, None])", "weight = tl.where(live, 1.0, tl.exp(lse - highest[:, None]))"
+    ),
+    _groups,
+)
+
+_fault(
+    "mla-partial-offset-int32",
+    "ROCm/aiter#2596",
+    "partial row times stride is computed in 32 bits and wraps beyond 2^31",
+    REDUCE,
+    _line(
+        REDUCE,
+        "part_base = part_row * part_row_stride + head.to(tl.int64)[:, None] * part_head_stride",
+        "part_base = part_row.to(tl.int32) * part_row_stride.to(tl.int32) + head[:, None] * part_head_stride",
+    ),
     lambda case: case.recipe == "wide",
     VALUES | MEMORY,
 )

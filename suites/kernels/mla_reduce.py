@@ -1,0 +1,245 @@
+"""Op `mla_reduce`: merge the normalised parts of every split tile of a persistent plan by their log-sum-exp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, MalformedCase, Value
+from rocassay.harness.gates import Whitened
+from rocassay.harness.inputs import Operands, Placement, Stream
+from rocassay.harness.ops import Op, Tier, register
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.results import Coordinate
+from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaReduceVariant, mla_reduce_variant
+from rocassay.references.persistent import mla_reduce as reference
+from rocassay.suites.kernels.attention_inputs import SENTINEL, PerHead, headed
+from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S
+
+NAME = "mla_reduce"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+RECIPES = ("tagged", "padded", "wide")
+MERGES = (2, 3, 4, 5, 64, 65, 256, 257)
+"""Part counts at which AITER's reducer changes its algorithm (csrc/kernels/mla/reduce.cu)."""
+
+STALE = -7
+WIDE_ROW = 2**28
+"""Elements from partial row to partial row that carry row 8 to 2^31."""
+
+EMPTY = -torch.inf
+SPREAD = 6.0
+"""Standard deviation of the parts' LSEs: some parts carry a row alone, some vanish."""
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """Quick: group sizes around a load of eight, tiles of several tokens, heads, both dtypes, no final map."""
+    for arch in ARCHES:
+        yield _case(arch, parts="mixed")
+        yield _case(arch, "padded", parts="mixed", heads=12, tokens=3)
+        yield _case(arch, "padded", parts="mixed", tokens=4, dtype="fp16")
+        yield _case(arch, parts=9, heads=8, tokens=2, map="none")
+        yield _case(arch, parts=2, heads=32, dim=128)
+        yield _case(arch, parts="mixed", heads=8, lse="no")
+        yield _case(arch, "wide", parts=9, heads=8)
+        yield _case(arch, parts=0)
+        if tier != "quick":
+            for parts in MERGES:
+                yield _case(arch, "padded", parts=parts, heads=8)
+                yield _case(arch, parts=parts, heads=16, tokens=2, dim=128)
+            for heads in (8, 12, 16, 24, 32, 64, 128):
+                yield _case(arch, "padded", parts="mixed", heads=heads, tokens=2)
+
+
+def _case(arch: str, recipe: str = "tagged", **params: Value) -> Case:
+    defaults: dict[str, Value] = {"heads": 16, "tokens": 1, "dim": 512, "dtype": "bf16", "lse": "yes", "map": "given"}
+    return Case(NAME, arch, FP8S[0], 1, tuple({**defaults, **params}.items()), recipe)
+
+
+def _sizes(case: Case) -> tuple[int, ...]:
+    """Parts of every group, in order: none for unsplit tiles, one where a builder left a group that nobody reads."""
+    word = case["parts"]
+    if isinstance(word, str):
+        return 2, 0, 9, 3, 1, 0
+    return (word, word) if case["map"] == "none" else (0, word)
+
+
+def inputs(case: Case, stream: Stream) -> Operands:
+    """Parts in permuted slots; rows without a key in some parts or in all of them, poison in what those hold."""
+    if case.recipe not in RECIPES:
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
+    heads, height, dims = (case.integer(name) for name in ("heads", "tokens", "dim"))
+    sizes = _sizes(case)
+    count = sum(sizes)
+    slots = stream.child("slots").permutation(count + 1)[:count] * height
+    if case["map"] == "none":
+        # The height of all tiles is read off the first two slots.
+        slots = np.arange(count) * height
+    rows = (count + 1) * height
+    output = torch.from_numpy(stream.child("parts").gaussian((rows, heads, dims)).astype(np.float32))
+    lse = torch.from_numpy((3 + SPREAD * stream.child("lse").gaussian((rows, heads))).astype(np.float32))
+    _empty_rows(lse, slots, sizes, height)
+    used = torch.zeros(rows, dtype=torch.bool)
+    bounds = np.append(0, np.cumsum(sizes))
+    final = torch.full((len(sizes), 2), STALE, dtype=torch.int32)
+    for group, size in enumerate(sizes):
+        if size:
+            final[group] = torch.tensor([group * height, (group + 1) * height])
+        if size > 1:
+            for slot in slots[bounds[group] : bounds[group + 1]]:
+                used[slot : slot + height] = True
+    dead = ~used[:, None] | (lse == EMPTY)
+    output[dead] = torch.nan
+    lse[~used] = torch.nan
+    tokens = len(sizes) * height + 1
+    shape = (tokens, heads)
+    outputs = {"final_output": torch.full((*shape, dims), SENTINEL, dtype=DTYPES[str(case["dtype"])])}
+    if case["lse"] == "yes":
+        outputs["final_lse"] = torch.full(shape, SENTINEL)
+    tensors = {
+        "partial_output": output,
+        "partial_lse": lse,
+        "reduce_indptr": torch.tensor(bounds, dtype=torch.int32),
+        "reduce_partial_map": torch.from_numpy(np.append(slots, [STALE] * 3).astype(np.int32)),
+    }
+    unread = {
+        "partial_output": dead[..., None].expand(output.shape).contiguous(),
+        "partial_lse": (~used[:, None]).expand(lse.shape).contiguous(),
+        "reduce_partial_map": torch.arange(count + 3) >= count,
+    }
+    if case["map"] == "given":
+        tensors["reduce_final_map"] = final
+        unread["reduce_final_map"] = torch.tensor(sizes)[:, None].expand(-1, 2) < 2
+    return Operands(
+        inputs=tensors,
+        outputs=outputs,
+        scalars={"max_seqlen_q": height},
+        placements=_placements(case, tokens),
+        unread=unread,
+    )
+
+
+def _empty_rows(lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int, ...], height: int) -> None:
+    """Head 0: no key in the first part; head 1: only in the last; head 2: in none; head 3: in none of the first nine."""
+    first = 0
+    for size in sizes:
+        for number, slot in enumerate(slots[first : first + size]):
+            rows = slice(slot, slot + height)
+            lse[rows, 2] = EMPTY
+            if number == 0:
+                lse[rows, 0] = EMPTY
+            if number < size - 1:
+                lse[rows, 1] = EMPTY
+            if number < 8:
+                lse[rows, 3] = EMPTY
+        first += size
+
+
+def _placements(case: Case, tokens: int) -> dict[str, Placement]:
+    heads, dims = case.integer("heads"), case.integer("dim")
+    if case.recipe == "wide":
+        return {"partial_output": Placement((WIDE_ROW, dims, 1))}
+    if case.recipe == "tagged":
+        return {}
+    placed = headed(case, "final_output", (tokens, heads, dims), 8)
+    placed["partial_output"] = Placement(((dims + 4) * heads + 12, dims + 4, 1))
+    placed["partial_lse"] = Placement((heads + 5, 1))
+    placed["final_lse"] = Placement((heads + 3, 1))
+    return placed
+
+
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
+    """float64 merge; rows of unsplit tiles keep what they hold."""
+    names = ("partial_output", "partial_lse", "reduce_indptr", "reduce_final_map", "reduce_partial_map")
+    lists = (operands.inputs.get(name) for name in names)
+    initial = operands.outputs
+    reduced = reference.mla_reduce(
+        *lists,  # type: ignore[arg-type]
+        tokens=len(initial["final_output"]),
+        dtype=initial["final_output"].dtype,
+    )
+    model = reduced.output
+    written = reduced.written[:, None, None].expand(model.value.shape)
+    kept = initial["final_output"].double()
+    value = torch.where(written, model.value, kept)
+    parts = (torch.where(written, part, 0.0) for part in (model.sigma, model.bound))
+    seen = torch.ones_like(written)
+    found: dict[str, Whitened] = {"final_output": PerHead(value, *parts, seen)}
+    if "final_lse" in initial:
+        rows = reduced.written[:, None].expand(reduced.lse.value.shape)
+        sums = torch.where(rows, reduced.lse.value, initial["final_lse"].double())
+        bound = torch.where(rows, reduced.lse.bound, 0.0)
+        found["final_lse"] = Whitened(sums, torch.zeros_like(bound), bound, torch.ones_like(rows), model_holds=False)
+    return found
+
+
+def peer(case: Case, arguments: dict[str, Any]) -> None:
+    """Plain torch."""
+    reference.peer_mla_reduce(**arguments)
+
+
+def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaReduceVariant:
+    """The dispatcher's decisions."""
+    return mla_reduce_variant(target, tile_tokens=case.integer("tokens"))
+
+
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    """Query row, its tile, head, and for the state its dimension."""
+    where: dict[str, int | str] = {"query": index[0], "group": index[0] // case.integer("tokens"), "head": index[1]}
+    if output == "final_output":
+        where["dim"] = index[2]
+    return Coordinate(output=output, index=index, where=where)
+
+
+def reverse_parts(case: Case, operands: Operands) -> Transformed:
+    """The parts of every group in the other order."""
+    tensors = dict(operands.inputs)
+    parts, first = tensors["reduce_partial_map"].clone(), 0
+    for size in _sizes(case):
+        parts[first : first + size] = parts[first : first + size].flip(0)
+        first += size
+    tensors["reduce_partial_map"] = parts
+    return case, replace(operands, inputs=tensors), lambda outputs: outputs
+
+
+OP = register(
+    Op(
+        name=NAME,
+        contract="out[q,h] = sum of e^lse part over sum of e^lse of q's group, with its LSE; groups below two are kept",
+        launcher="rocassay.kernels.persistent.mla_reduce:mla_reduce",
+        inputs=inputs,
+        golden=golden,
+        peer=peer,
+        variant=variant,
+        dispatch=DISPATCH,
+        cases=cases,
+        plan=RoundingPlan(
+            (("merge", "float32"), ("out bf16", "bfloat16"), ("out fp16", "float16")),
+            "a weighted mean of fp32 parts, rounded once to the output's type, which outweighs all that fp32 rounds",
+        ),
+        locate=locate,
+        faults=(
+            "merge-both-neg-inf",
+            "mtp-split-fully-masked",
+            "empty-kv-split",
+            "lse-base2-vs-natural",
+            "mla-group-of-one-merged",
+            "mla-parts-unweighted",
+            "mla-partial-offset-int32",
+        ),
+        probes=(
+            Dispatch(lambda case: ("_mla_reduce_kernel",)),
+            HostSync(),
+            Strides(),
+            Poison(),
+            Invariance("part-order", reverse_parts, "a sum does not depend on the order of its parts"),
+        ),
+        probed=lambda case: case.recipe == "padded",
+    )
+)
