@@ -1,7 +1,7 @@
 """The host planner of FP8 prefill with persistent scheduling: clusters of workgroups share heads, not keys.
 
 Source: AITER ``get_ps_metadata_info_v1`` and ``get_ps_metadata_v1``; vllm-project/vllm#42509. Block size 1, one head
-a query group, causal; tiles of 256 queries, units of 128 keys.
+a query group, causal; vLLM plans tiles of 256 queries and units of 128 keys (`qlen_granularity`, `kvlen_granularity`).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class PrefillPlan:
         return len(self.partial_map)
 
 
-def prefill_sizes(*, batch: int, heads: int, max_qlen: int, workers: int) -> Sizes:
+def prefill_sizes(*, batch: int, heads: int, max_qlen: int, workers: int, tile_q: int = TILE_Q) -> Sizes:
     """Sizes of ``get_ps_metadata_info_v1``."""
     group = workers // gcd(heads, workers)
-    tiles = -(-max_qlen // TILE_Q)
+    tiles = -(-max_qlen // tile_q)
     partials = min(batch + group - 1, 2 * (group - 1)) * tiles
     return Sizes(workers, (batch + group - 1) * tiles * heads, batch * tiles, partials)
 
@@ -54,17 +54,26 @@ def partial_tiles_bound(*, max_tokens: int, max_requests: int, workers: int) -> 
     return -(-max_tokens // TILE_Q) + max_requests - 1 + workers
 
 
-def plan_prefill(qo_indptr: ArrayLike, kv_lens: ArrayLike, *, heads: int, workers: int) -> PrefillPlan:
+def plan_prefill(
+    qo_indptr: ArrayLike,
+    kv_lens: ArrayLike,
+    *,
+    heads: int,
+    workers: int,
+    tile_q: int = TILE_Q,
+    unit_kv: int = UNIT_KV,
+) -> PrefillPlan:
     """Plan of causal prefill for rows qo_indptr [B+1] from 0 and keys [B]; raises `PlanError`.
 
-    Every workgroup of a cluster repeats its keys for each head of the cluster.
+    Every workgroup of a cluster repeats its keys for each head of the cluster. A tile has `tile_q` queries, a cut
+    falls on a multiple of `unit_kv` keys.
     """
     qo, keys = np.asarray(qo_indptr, np.int64).tolist(), np.asarray(kv_lens, np.int64).tolist()
     if qo[0] != 0 or len(qo) != len(keys) + 1:
         raise PlanError(f"qo_indptr starts at {qo[0]} with {len(qo)} elements; rebase it to 0, one more than kv_lens")
     clusters = gcd(heads, workers)
     group, each = workers // clusters, heads // clusters
-    dealt = _deal(_tiles(qo, keys), group)
+    dealt = _deal(_tiles(qo, keys, tile_q), group, tile_q, unit_kv)
     rows: list[tuple[int, ...]] = []
     counts = [0]
     for cluster in range(clusters):
@@ -77,40 +86,42 @@ def plan_prefill(qo_indptr: ArrayLike, kv_lens: ArrayLike, *, heads: int, worker
     return PrefillPlan(*(np.asarray(a).astype(np.int32) for a in (counts, info, reduce, final, partial)))
 
 
-def _tiles(qo: list[int], keys: list[int]) -> list[tuple[int, int, int, int, int, int]]:
+def _tiles(qo: list[int], keys: list[int], tile_q: int) -> list[tuple[int, int, int, int, int, int]]:
     """(request, start, end, first key, visible keys, all keys), short and long tiles of a request in turn."""
     found: list[tuple[int, int, int, int, int, int]] = []
     begin = 0
     for request, length in enumerate(keys):
         qlen = qo[request + 1] - qo[request]
-        count = -(-qlen // TILE_Q)
+        count = -(-qlen // tile_q)
         for n in range(count):
             tile = n // 2 if n % 2 == 0 else count - 1 - n // 2
-            start, end = tile * TILE_Q, min((tile + 1) * TILE_Q, qlen)
+            start, end = tile * tile_q, min((tile + 1) * tile_q, qlen)
             seen = max(min(length - qlen + end, length), 0)
             found.append((request, qo[request] + start, qo[request] + end, begin, seen, length))
         begin += length
     return found
 
 
-def _deal(tiles: list[tuple[int, int, int, int, int, int]], group: int) -> list[list[Part]]:
+def _deal(
+    tiles: list[tuple[int, int, int, int, int, int]], group: int, tile_q: int, unit_kv: int
+) -> list[list[Part]]:
     """Parts (request, slot, rows, keys, keys behind) of each workgroup of a cluster."""
-    average, extra = divmod(sum(-(-tile[4] // UNIT_KV) for tile in tiles), group)
+    average, extra = divmod(sum(-(-tile[4] // unit_kv) for tile in tiles), group)
     dealt: list[list[Part]] = [[] for _ in range(group)]
-    slots, worker, left = 0, 0, (average + (extra > 0)) * UNIT_KV
+    slots, worker, left = 0, 0, (average + (extra > 0)) * unit_kv
     for request, start, end, begin, seen, length in tiles:
         done = 0
         while True:
             while left == 0 and worker + 1 < group and seen > done:
                 worker += 1
-                left = (average + (worker < extra)) * UNIT_KV
+                left = (average + (worker < extra)) * unit_kv
             whole = seen - done <= left
             stop = seen if whole else done + left
-            slot = UNSPLIT if whole and done == 0 else TILE_Q * slots
+            slot = UNSPLIT if whole and done == 0 else tile_q * slots
             slots += slot != UNSPLIT
             behind = 0 if whole else length - stop
             dealt[worker].append((request, slot, start, end, begin + done, begin + stop, behind))
-            left -= -(-(stop - done) // UNIT_KV) * UNIT_KV
+            left -= -(-(stop - done) // unit_kv) * unit_kv
             done = stop
             if whole:
                 break

@@ -1,0 +1,140 @@
+"""Which prefill runs and how it tiles: the frozen decisions of one launch, from target, flavour and batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from rocassay.harness.arch import Target
+from rocassay.kernels.dispatch.mla_prefill import MLA_PREFILL, MlaPrefillRequest, MlaPrefillTable
+from rocassay.kernels.persistent.prefill_planner import TILE_Q
+
+PrefillPath: TypeAlias = Literal["persistent", "fallback"]
+"""A planned grid with partial results and their reduction, or one program a tile of queries and head."""
+
+DotType: TypeAlias = Literal["fp8", "fp16", "bf16"]
+"""Type of the matrix operands, the softmax weights among them; fp16 holds every fp8 value exactly."""
+
+BF16 = "bf16"
+"""Format of queries, keys and values that are not quantised."""
+
+_SMALLEST_BLOCK = 32
+"""Keys that one fp8 matrix instruction multiplies."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceVariant:
+    """Decisions of one `mla_prefill_reduce` launch."""
+
+    rows_per_program: int = 32
+    """Query rows of one head that a program merges; a power of two."""
+
+    tile_q: int = TILE_Q
+    """Most query rows of a group."""
+
+    num_warps: int = 4
+    """Waves a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillVariant:
+    """Decisions of one `mla_prefill_ps` launch."""
+
+    path: PrefillPath
+    """Which implementation."""
+
+    fp8: str
+    """Format of queries, keys and values: `e4m3fn`, `e4m3fnuz` or `bf16`."""
+
+    native: bool
+    """Whether the executing thing decodes `fp8` itself."""
+
+    dot: DotType
+    """Type of the matrix operands."""
+
+    block_q: int = 128
+    """Query rows of one matrix product."""
+
+    block_k: int = 64
+    """Keys of one matrix product."""
+
+    num_warps: int = 8
+    """Waves a program."""
+
+    num_stages: int = 2
+    """Software pipeline depth of the loops over keys."""
+
+    reduce: ReduceVariant = ReduceVariant()
+    """Decisions of the reduction behind the persistent path."""
+
+    waves_per_eu: int | None = None
+    """AMD's occupancy hint; None leaves the choice to the compiler and suits every backend."""
+
+    @property
+    def weight_shift(self) -> float:
+        """log2 of a row's largest softmax weight: fp8 ones fill the format's range, so that small weights survive."""
+        if self.dot != "fp8":
+            return 0.0
+        return 8.0 if self.fp8 == "e4m3fn" else 7.0
+
+    @property
+    def options(self) -> dict[str, int]:
+        """Launch keywords that are no kernel parameters."""
+        hint = {} if self.waves_per_eu is None else {"waves_per_eu": self.waves_per_eu}
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **hint}
+
+
+def prefill_variant(
+    target: Target,
+    *,
+    fp8: str,
+    heads: int,
+    planned: bool = True,
+    chunked_context: bool = False,
+    path: PrefillPath | None = None,
+    tile_q: int = TILE_Q,
+    dispatch: MlaPrefillTable = MLA_PREFILL,
+) -> PrefillVariant:
+    """Decisions for queries, keys and values of a format; `path` overrides M8 and M9.
+
+    heads: query heads of the rank. planned: the batch has a plan. chunked_context: keys of earlier chunks are merged
+    in afterwards. tile_q: query rows of the plan's tiles.
+    """
+    request = MlaPrefillRequest(
+        target.arch,
+        heads=heads,
+        kv_dtype="bf16" if fp8 == BF16 else "fp8",
+        metadata=planned,
+        chunked_context=chunked_context,
+    )
+    planner: PrefillPath = "persistent" if dispatch.batch(request).path == "fp8_persistent" else "fallback"
+    chosen = planner if path is None else path
+    dot = _dot(target, fp8, chosen)
+    cuda = target.backend == "cuda"
+    return PrefillVariant(
+        path=chosen,
+        fp8=fp8,
+        native=fp8 in target.native_fp8,
+        dot=dot,
+        block_q=min(128, tile_q),
+        block_k=_block_k(target, dot, tile_q),
+        num_stages=3 if cuda else 2,
+        reduce=ReduceVariant(min(_rows(target), tile_q), tile_q),
+    )
+
+
+def _dot(target: Target, fp8: str, path: PrefillPath) -> DotType:
+    """The fallback is the plain attention of unquantised states, which keeps its weights in 16 bits."""
+    if fp8 == BF16:
+        return "bf16"
+    return "fp8" if path == "persistent" and fp8 in target.native_fp8 else "fp16"
+
+
+def _block_k(target: Target, dot: DotType, tile_q: int) -> int:
+    widest = 128 if target.backend == "cuda" and dot == "fp8" else 64
+    return max(_SMALLEST_BLOCK, min(widest, tile_q // 2))
+
+
+def _rows(target: Target) -> int:
+    # An interpreter pays for programs, a device for programs that are too few.
+    return TILE_Q if target.backend == "interpreter" else 32

@@ -1,0 +1,272 @@
+"""Op `mla_prefill_ps`: causal FP8 prefill attention, planned and persistent or plain, on the same inputs.
+
+Pages of one token. The axis `path` forces the branch; `auto` leaves it to the dispatcher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, Value, cross
+from rocassay.harness.gates import Whitened
+from rocassay.harness.inputs import Operands, Placement, Stream
+from rocassay.harness.ops import Op, Tier, register
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Dispatch, HostSync, Poison, Strides
+from rocassay.harness.results import Coordinate
+from rocassay.kernels.dispatch.mla_prefill import MLA_PREFILL, MlaPrefillTable
+from rocassay.kernels.fp8_prefill.dispatch import PrefillPath, PrefillVariant, prefill_variant
+from rocassay.references.fp8_prefill import mla_prefill_ps as reference
+from rocassay.references.fp8_prefill import mla_prefill_reduce as reduction
+from rocassay.suites.kernels.fp8_prefill_axes import ARCHES, FP8S, NO_PAGES
+from rocassay.suites.kernels.fp8_prefill_canvas import Canvas
+from rocassay.suites.kernels.fp8_prefill_inputs import (
+    IDLE_ROWS,
+    QK_DIM,
+    SCALES,
+    SENTINEL,
+    SPARE_KEYS,
+    SPREAD,
+    V_DIM,
+    WIDE_KEY_STRIDE,
+    Batch,
+    draw_states,
+    known_recipe,
+    padded,
+    plan_tails,
+    plan_tensors,
+    poison,
+    quantised,
+    segments,
+)
+
+NAME = "mla_prefill_ps"
+PLANNED = ("_mla_prefill_ps_kernel", "_mla_prefill_reduce_kernel")
+PLAIN = ("_mla_prefill_fallback_kernel",)
+PERSISTENT_ARCHES = ("gfx950",)
+"""Where AITER's kernel exists (vllm-project/vllm#42509)."""
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """Quick: both paths on segments around every edge; full adds heads, workers, production tiles and lengths."""
+    axes: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S, "block_sizes": NO_PAGES}
+    small: dict[str, Any] = {"tile": (32,), "heads": (2,), "workers": (4,), "kind": ("fp8",)}
+    both: dict[str, Any] = {"path": ("persistent", "fallback"), "lse": ("yes",)}
+    yield from cross(NAME, **axes, **small, segments=("edges", "chunked", "empty"), **both)
+    odd: dict[str, Any] = {**small, "heads": (3,), "workers": (8,)}
+    yield from cross(NAME, **axes, recipes=("padded",), **odd, segments=("chunked",), **both)
+    one: dict[str, Any] = {"arches": ARCHES, "fp8s": ("e4m3fn",), "block_sizes": NO_PAGES}
+    yield from cross(NAME, **one, **small, segments=("short",), path=("auto",), lse=("no",))
+    plain: dict[str, Any] = {**small, "kind": ("bf16",)}
+    yield from cross(NAME, **one, **plain, segments=("chunked",), path=("fallback",), lse=("yes",))
+    real: dict[str, Any] = {**small, "tile": (256,), "heads": (2,)}
+    yield from cross(NAME, **one, **real, segments=("short",), **both)
+    yield from cross(NAME, **one, recipes=("wide",), **small, segments=("short",), **both)
+    if tier != "quick":
+        yield from _long(axes, both)
+
+
+def _long(axes: dict[str, Any], both: dict[str, Any]) -> Iterable[Case]:
+    real: dict[str, Any] = {"tile": (256,), "kind": ("fp8",)}
+    words = ("edges", "tiles", "chunked", "empty", "one")
+    yield from cross(NAME, **axes, recipes=("padded",), **real, heads=(4,), workers=(16,), segments=words, **both)
+    lengths = (1, 127, 128, 129, 255, 256, 257, 2049)
+    yield from cross(NAME, **axes, **real, heads=(2,), workers=(304,), segments=lengths, **both)
+    heads: dict[str, Any] = {"heads": (8, 12, 16, 24, 32, 64, 128), "workers": (256,), "segments": (129,)}
+    yield from cross(NAME, **axes, **real, **heads, **both)
+    bf16: dict[str, Any] = {**real, "kind": ("bf16",), "heads": (4,), "workers": (16,)}
+    one = {**axes, "fp8s": ("e4m3fn",)}
+    yield from cross(NAME, **one, **bf16, segments=words, path=("fallback",), lse=("yes", "no"))
+
+
+def _plan_of(case: Case) -> str:
+    """Type that the softmax weights are rounded to: the path's promise, whatever an engine multiplies in."""
+    if case["kind"] == "bf16":
+        return "bf16"
+    return "fp16" if case["path"] == "fallback" else "fp8"
+
+
+def _format(case: Case) -> str:
+    return "bf16" if case["kind"] == "bf16" else case.fp8
+
+
+def _batch(case: Case) -> Batch:
+    return Batch(segments(case))
+
+
+def inputs(case: Case, stream: Stream) -> Operands:
+    """States of every request on permuted keys, and the plan; both paths draw the same."""
+    known_recipe(case)
+    # The path is no part of the draw: both are judged on the same bytes.
+    drawn = Stream(case.op, case.fp8, repr([p for p in case.params if p[0] != "path"]), case.recipe, case.seed)
+    heads, batch, fp8 = case.integer("heads"), _batch(case), _format(case)
+    q, k, v = draw_states(drawn, batch, heads)
+    pages = drawn.child("pages").permutation(batch.keys + SPARE_KEYS)[: batch.keys]
+    scales = SCALES if fp8 != "bf16" else dict.fromkeys(SCALES, 1.0)
+    tensors = {"q": torch.cat([quantised(q, scales["q_scale"], fp8), poison((IDLE_ROWS, heads, QK_DIM), fp8)])}
+    for name, state, width in (("k", k, QK_DIM), ("v", v, V_DIM)):
+        pool = poison((batch.keys + SPARE_KEYS, heads, width), fp8)
+        pool[torch.from_numpy(pages)] = quantised(state, scales[f"{name}_scale"], fp8)
+        tensors[name] = pool
+    unlisted = torch.ones(batch.keys + SPARE_KEYS, dtype=torch.bool)
+    unlisted[torch.from_numpy(pages)] = False
+    idle = torch.arange(batch.rows + IDLE_ROWS) >= batch.rows
+    unread = {"q": idle[:, None, None].expand_as(tensors["q"])}
+    unread |= {name: unlisted[:, None, None].expand_as(tensors[name]) for name in ("k", "v")}
+    tensors |= {"qo_indptr": torch.from_numpy(batch.qo_indptr), "kv_indptr": torch.from_numpy(batch.kv_indptr)}
+    tensors["kv_page_indices"] = torch.from_numpy(pages.astype(np.int32))
+    if fp8 != "bf16":
+        tensors |= {name: torch.tensor([scale], dtype=torch.float32) for name, scale in SCALES.items()}
+    outputs = {"output": torch.full((batch.rows + IDLE_ROWS, heads, V_DIM), SENTINEL, dtype=torch.bfloat16)}
+    if case["lse"] == "yes":
+        outputs["final_lse"] = torch.full((batch.rows + IDLE_ROWS, heads), SENTINEL)
+    if case["path"] != "fallback":
+        workers, tile = case.integer("workers"), case.integer("tile")
+        plan = batch.plan(heads, workers, tile)
+        planned = plan_tensors(plan, batch, heads, workers, tile)
+        tensors |= planned
+        unread |= plan_tails(planned, plan)
+        rows = max(1, plan.num_partial_tiles) * tile
+        outputs["split_data"] = torch.full((rows, heads, V_DIM), SENTINEL)
+        outputs["split_lse"] = torch.full((rows, heads), SENTINEL)
+    scalars = {"softmax_scale": float(np.float32(SPREAD / np.sqrt(QK_DIM))), "max_seqlen_q": batch.longest}
+    return Operands(
+        inputs=tensors,
+        outputs=outputs,
+        # The records hold no scalar, so a floating-point one is as good as any.
+        scalars=cast("Mapping[str, Value]", scalars),
+        placements=_placements(case, {**tensors, **outputs}),
+        unread=unread,
+    )
+
+
+def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
+    heads = case.integer("heads")
+    if case.recipe == "wide":
+        wide = (WIDE_KEY_STRIDE, V_DIM, 1)
+        return {"k": Placement((WIDE_KEY_STRIDE, QK_DIM, 1)), "v": Placement(wide)}
+    if case.recipe != "padded":
+        return {}
+    gaps = {"q": (16, 48), "k": (128, 32), "v": (192, 64), "output": (64, 24), "split_data": (8, 40)}
+    places = {name: padded(tuple(tensors[name].shape), *gap) for name, gap in gaps.items() if name in tensors}
+    if "final_lse" in tensors:
+        # The merge behind it takes [H, T]: a transposed view.
+        places["final_lse"] = Placement((1, len(tensors["final_lse"]) + 5))
+    if "split_lse" in tensors:
+        places["split_lse"] = Placement((heads + 3, 1))
+    return places
+
+
+def _states(case: Case, arguments: Mapping[str, Any]) -> reference.States:
+    names = ("q", "k", "v", "qo_indptr", "kv_indptr", "kv_page_indices", *SCALES)
+    return reference.states(
+        **{name: arguments[name] for name in names if name in arguments},
+        softmax_scale=float(arguments["softmax_scale"]),
+        fp8=_format(case),
+    )
+
+
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
+    """float64 attention of every request and, with a plan, of every part of a split tile."""
+    source = _states(case, {**operands.inputs, **operands.scalars})
+    finals = Canvas(operands, "output", "final_lse", SENTINEL)
+    for rows, attended in reference.attend_requests(source, _plan_of(case)):
+        finals.paint(rows, slice(None), attended, slice(None))
+    found = finals.expectations()
+    if "split_data" in operands.outputs:
+        parts = Canvas(operands, "split_data", "split_lse", SENTINEL)
+        items = operands.inputs["work_info_set"][: int(operands.inputs["work_indptr"][-1])]
+        for slot, head, rows, attended in reference.attend_parts(source, items, _plan_of(case)):
+            if slot >= 0 and case["path"] == "persistent":
+                parts.paint(torch.arange(slot, slot + len(rows)), head, attended, head)
+        found |= parts.expectations(anything=case["path"] == "auto")
+    return found
+
+
+def peer(case: Case, arguments: dict[str, Any]) -> None:
+    """Plain torch, one request after the other, and with a plan the parts and their merge."""
+    source, plan = _states(case, arguments), _plan_of(case)
+    for rows in source.requests():
+        _store(arguments, ("output", "final_lse"), rows.row, slice(None), reference.peer_rows(source, rows, plan))
+    if case["path"] != "persistent":
+        return
+    items = arguments["work_info_set"][: int(arguments["work_indptr"][-1])]
+    for request, slot, q_start, q_end, kv_start, kv_end, _, heads in items.tolist():
+        if slot >= 0:
+            rows, head = source.rows(request, q_start, q_end, kv_start, kv_end), heads & 0xFFFF
+            result, lse = reference.peer_rows(source, rows, plan)
+            place = torch.arange(slot, slot + len(rows.row))
+            _store(arguments, ("split_data", "split_lse"), place, head, (result[:, head], lse[:, head]))
+    maps = [arguments[name] for name in ("reduce_indptr", "reduce_final_map", "reduce_partial_map")]
+    for start, end, parts in reduction.groups(*maps):
+        place = parts[:, None] + torch.arange(end - start)
+        merged = reduction.peer_merge(arguments["split_data"][place], arguments["split_lse"][place])
+        _store(arguments, ("output", "final_lse"), torch.arange(start, end), slice(None), merged)
+
+
+def _store(
+    arguments: dict[str, Any],
+    names: tuple[str, str],
+    rows: torch.Tensor,
+    head: int | slice,
+    results: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    for name, result in zip(names, results, strict=True):
+        if name in arguments:
+            arguments[name][rows, head] = result.to(arguments[name].dtype)
+
+
+def variant(case: Case, target: Target, dispatch: MlaPrefillTable) -> PrefillVariant:
+    """The dispatcher's decisions, with the path that the case forces."""
+    word = str(case["path"])
+    return prefill_variant(
+        target,
+        fp8=_format(case),
+        heads=case.integer("heads"),
+        path=None if word == "auto" else cast("PrefillPath", word),
+        tile_q=case.integer("tile"),
+        dispatch=dispatch,
+    )
+
+
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    """Element -> token, request, head and dim, or the row of a part."""
+    names = ("row" if output.startswith("split") else "token", "head", "dim")
+    where = dict(zip(names, index, strict=False))
+    if "token" in where:
+        starts = operands.inputs["qo_indptr"]
+        where["request"] = int((starts <= index[0]).sum()) - 1
+    return Coordinate(output=output, index=index, where=where)
+
+
+def _expected_kernels(case: Case) -> tuple[str, ...]:
+    planned = case["path"] == "persistent" or (case["path"] == "auto" and case.arch in PERSISTENT_ARCHES)
+    return PLANNED if planned else PLAIN
+
+
+OP = register(
+    Op(
+        name=NAME,
+        contract="out[i,h] = softmax over the first L - T + i + 1 keys of the row's request, applied to their values",
+        launcher="rocassay.kernels.fp8_prefill.mla_prefill_ps:mla_prefill_ps",
+        inputs=inputs,
+        golden=golden,
+        peer=peer,
+        variant=variant,
+        dispatch=MLA_PREFILL,
+        cases=cases,
+        plan=RoundingPlan(
+            (("p persistent", "e4m3"), ("p fallback", "float16"), ("p bf16", "bfloat16"), ("out", "bfloat16")),
+            "weights meet the values in the operands' type, relative to a row's largest; sums and results are fp32",
+        ),
+        locate=locate,
+        faults=("prefill-causal-offset-ignored",),
+        probes=(Dispatch(_expected_kernels), HostSync(), Strides(), Poison()),
+        probed=lambda case: case.recipe == "padded" and case.fp8 == "e4m3fn",
+    )
+)
