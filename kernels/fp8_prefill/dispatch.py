@@ -119,8 +119,15 @@ def prefill_variant(
         block_q=min(128, tile_q),
         block_k=_block_k(target, dot, tile_q),
         num_stages=3 if cuda else 2,
-        reduce=ReduceVariant(min(_rows(target), tile_q), tile_q),
+        reduce=reduce_variant(target, tile_q=tile_q),
     )
+
+
+def reduce_variant(target: Target, *, tile_q: int = TILE_Q) -> ReduceVariant:
+    """Decisions of the reduction for groups of at most `tile_q` rows."""
+    # An interpreter pays for programs, a device for programs that are too few.
+    rows = tile_q if target.backend == "interpreter" else min(32, tile_q)
+    return ReduceVariant(rows, tile_q)
 
 
 def _dot(target: Target, fp8: str, path: PrefillPath) -> DotType:
@@ -134,7 +141,3 @@ def _block_k(target: Target, dot: DotType, tile_q: int) -> int:
     widest = 128 if target.backend == "cuda" and dot == "fp8" else 64
     return max(_SMALLEST_BLOCK, min(widest, tile_q // 2))
 
-
-def _rows(target: Target) -> int:
-    # An interpreter pays for programs, a device for programs that are too few.
-    return TILE_Q if target.backend == "interpreter" else 32

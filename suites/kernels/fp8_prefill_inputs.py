@@ -31,8 +31,8 @@ IDLE_ROWS = 3
 SPARE_KEYS = 9
 """Physical key rows that no table lists."""
 
-SPREAD = 1.25
-"""Standard deviation of the logits."""
+SPREAD = 1.0
+"""Standard deviation of the logits, as the models scale them; AITER's default would be that of the value's width."""
 
 SCALES: Mapping[str, float] = MappingProxyType({"q_scale": 0.021, "k_scale": 0.0307, "v_scale": 0.0413})
 """Three different ones, none a power of two; states of magnitude 4 then use the range of either flavour."""
@@ -40,8 +40,8 @@ SCALES: Mapping[str, float] = MappingProxyType({"q_scale": 0.021, "k_scale": 0.0
 EDGE_NEEDLE, LATE_NEEDLE = 0.22, 0.12
 """Weight of a query in a key: of the last row in keys at edges, of every row in the first key it must not see."""
 
-WIDE_KEY_STRIDE = 21_053_504
-"""Elements from key to key in the recipe `wide`: key 103 starts beyond 2^31 elements."""
+WIDE_KEY_STRIDE = 2**27 + 2**20
+"""Elements from key to key in the recipe `wide`: key 16 starts beyond 2^31 elements."""
 
 Segments = tuple[tuple[int, int], ...]
 
@@ -121,6 +121,11 @@ def draw_states(stream: Stream, batch: Batch, heads: int) -> tuple[NDArray[np.fl
         for row in range(max(0, rows - keys), rows - 1):
             k[first_key + keys - rows + row + 1] += LATE_NEEDLE * q[first_row + row]
     return q, k, v
+
+
+def draw_pages(stream: Stream, batch: Batch) -> NDArray[np.int64]:
+    """Physical row of every key position, in random order; row 0, where masked lanes look, is nobody's."""
+    return stream.child("pages").permutation(batch.keys + SPARE_KEYS - 1)[: batch.keys] + 1
 
 
 def quantised(x: NDArray[np.float64], scale: float, fp8: str) -> torch.Tensor:

@@ -35,6 +35,7 @@ from rocassay.suites.kernels.fp8_prefill_inputs import (
     V_DIM,
     WIDE_KEY_STRIDE,
     Batch,
+    draw_pages,
     draw_states,
     known_recipe,
     padded,
@@ -106,7 +107,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     drawn = Stream(case.op, case.fp8, repr([p for p in case.params if p[0] != "path"]), case.recipe, case.seed)
     heads, batch, fp8 = case.integer("heads"), _batch(case), _format(case)
     q, k, v = draw_states(drawn, batch, heads)
-    pages = drawn.child("pages").permutation(batch.keys + SPARE_KEYS)[: batch.keys]
+    pages = draw_pages(drawn, batch)
     scales = SCALES if fp8 != "bf16" else dict.fromkeys(SCALES, 1.0)
     tensors = {"q": torch.cat([quantised(q, scales["q_scale"], fp8), poison((IDLE_ROWS, heads, QK_DIM), fp8)])}
     for name, state, width in (("k", k, QK_DIM), ("v", v, V_DIM)):
@@ -265,7 +266,21 @@ OP = register(
             "weights meet the values in the operands' type, relative to a row's largest; sums and results are fp32",
         ),
         locate=locate,
-        faults=("prefill-causal-offset-ignored",),
+        faults=(
+            "prefill-causal-offset-ignored",
+            "prefill-causal-edge-unmasked",
+            "fallback-prefill-untested",
+            "prefill-persistent-path-lost",
+            "multi-segment-prefill",
+            "unfilled-last-page-nan",
+            "k-scale-vs-v-scale-mla",
+            "heads-not-16-or-128",
+            "prefill-whole-tile-given-a-slot",
+            "prefill-lse-of-whole-tiles-unwritten",
+            "prefill-key-offset-int32",
+            "prefill-to-cpu-and-item",
+            "lse-base2-vs-natural",
+        ),
         probes=(Dispatch(_expected_kernels), HostSync(), Strides(), Poison()),
         probed=lambda case: case.recipe == "padded" and case.fp8 == "e4m3fn",
     )
