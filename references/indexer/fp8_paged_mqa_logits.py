@@ -6,7 +6,6 @@ Contract: vLLM `rocm_fp8_paged_mqa_logits` (vllm-project/vllm#42062, #43781).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,22 +15,10 @@ import torch
 
 from rocassay.harness.fp8 import decode_tensor, format_of
 from rocassay.harness.layouts import indexer_layout
+from rocassay.references.common.head_sum_logits import QueryRow, peer_scores, scores
 
 HEAD_DIM = 128
 """Dimensions of an indexer key."""
-
-UNIT_ROUNDOFF = 2.0**-24
-"""Half an ulp of 1 in fp32."""
-
-ROUNDING_RMS = math.sqrt(0.541 / 3)
-"""rms error, in unit roundoffs, of rounding a number whose mantissa is log-uniform: E[1/m^2] = 0.541."""
-
-DOT_STEP = 16
-"""Fewest products that a matrix instruction in scope adds before it rounds: K of v_mfma_f32_32x32x16_fp8_fp8 and of
-NVIDIA's m16n8k16 (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
-
-DOT_BUDGET = 2.0**-17
-"""Worst relative error of an fp32-accumulating fp8 matrix product of 128 terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +36,6 @@ class Logits:
 
     bound: torch.Tensor
     """float64: error that no correct fp32 implementation exceeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row's queries, weights and visible keys, all float64 (bytes decoded exactly)."""
-
-    index: int
-    limit: int
-    queries: torch.Tensor
-    weights: torch.Tensor
-    keys: torch.Tensor
-    scales: torch.Tensor
 
 
 def fp8_paged_mqa_logits(
@@ -83,10 +58,10 @@ def fp8_paged_mqa_logits(
     shape = (q_fp8.shape[0] * q_fp8.shape[1], max_model_len)
     value, sigma, bound = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
     visible = torch.zeros(shape, dtype=torch.bool)
-    for row in _rows(q_fp8, kv_cache, weights, context_lens, block_tables, max_model_len, layout, fp8):
-        seen = (row.index, slice(0, row.limit))
+    for index, row in _rows(q_fp8, kv_cache, weights, context_lens, block_tables, max_model_len, layout, fp8):
+        seen, scored = (index, slice(0, len(row.scales))), scores(row)
         visible[seen] = True
-        value[seen], sigma[seen], bound[seen] = _score(row)
+        value[seen], sigma[seen], bound[seen] = scored.value, scored.sigma, scored.bound
     return Logits(value, visible, sigma, bound)
 
 
@@ -107,71 +82,8 @@ def peer_fp8_paged_mqa_logits(
     The dots, then the products with the weights, then the head sum in order, then the scale. Columns that
     are not visible keep what they held. Moves the lengths to the host.
     """
-    for row in _rows(q_fp8, kv_cache, weights, context_lens, block_tables, max_model_len, layout, fp8):
-        dots = row.queries.float() @ row.keys.float().T
-        terms = dots.relu() * row.weights.float()[:, None]
-        total = torch.zeros_like(terms[0])
-        for term in terms:
-            total = total + term
-        logits[row.index, : row.limit] = total * row.scales.float()
-
-
-def _score(row: _Row) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Value, sigma and bound of one row's visible columns, float64 [limit]."""
-    dots = row.queries @ row.keys.T
-    sizes = row.queries.abs() @ row.keys.abs().T
-    terms = row.weights[:, None] * dots.relu()
-    value = row.scales * terms.sum(dim=0)
-    return value, row.scales * _rounding_rms(row, dots, sizes), _worst_error(row, sizes, terms)
-
-
-def _rounding_rms(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """rms error over the scale: every rounding that really happens contributes independently.
-
-    An fp32 operation whose exact result is an fp32 number does not round; nor does adding to or from zero.
-    """
-    squares = (row.weights[:, None].square() * _dot_error_squared(row, dots, sizes)).sum(dim=0)
-    exact_terms = row.weights[:, None] * _fp32(dots.relu())
-    squares += (exact_terms.square() * _inexact(exact_terms)).sum(dim=0)
-    terms = _fp32(exact_terms)
-    partial = torch.cumsum(terms, dim=0)
-    before = torch.cat([torch.zeros_like(partial[:1]), partial[:-1]])
-    squares += (partial.square() * ((terms != 0) & (before != 0) & _inexact(partial))).sum(dim=0)
-    squares += partial[-1].square() * (torch.frexp(row.scales).mantissa != 0.5)
-    return ROUNDING_RMS * UNIT_ROUNDOFF * squares.sqrt()
-
-
-def _dot_error_squared(row: _Row, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """Sum of the squared partial sums at which each dot rounds, [H, limit]; 0 where it is exact in any order.
-
-    An implementation adds `DOT_STEP` products at a time, exactly, and rounds each running sum, in some order.
-    Products of fp8 numbers have 8 significant bits, so many dots never round in any order: those whose lowest bit
-    an fp32 number as large as `sizes`, sum_d |q_d k_d|, still holds.
-    """
-    steps = (row.queries.unflatten(1, (-1, DOT_STEP)), row.keys.unflatten(1, (-1, DOT_STEP)))
-    partial = torch.einsum("hgd,pgd->ghp", *steps).cumsum(dim=0)
-    squared = partial.square().sum(dim=0)
-    # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
-    passes = dots > -2 * HEAD_DIM * UNIT_ROUNDOFF * sizes
-    furthest = torch.exp2(torch.frexp(sizes).exponent.double())
-    return squared * (passes & _inexact(furthest + dots.abs()))
-
-
-def _worst_error(row: _Row, sizes: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
-    """The matrix product's budget, then gamma_n for the product, the head sum and the scale, any order."""
-    roundings = (len(row.weights) + 2) * UNIT_ROUNDOFF
-    sums = roundings / (1 - roundings) * terms.abs().sum(dim=0)
-    return row.scales * (DOT_BUDGET * (row.weights.abs() @ sizes) + sums)
-
-
-def _fp32(x: torch.Tensor) -> torch.Tensor:
-    """Rounded to fp32, kept in float64."""
-    return x.to(torch.float32).to(torch.float64)
-
-
-def _inexact(x: torch.Tensor) -> torch.Tensor:
-    """Where a float64 number is no fp32 number."""
-    return _fp32(x) != x
+    for index, row in _rows(q_fp8, kv_cache, weights, context_lens, block_tables, max_model_len, layout, fp8):
+        logits[index, : len(row.scales)] = peer_scores(row)
 
 
 def _rows(
@@ -183,8 +95,8 @@ def _rows(
     max_model_len: int,
     layout: Literal["NORMAL", "SHUFFLE"],
     fp8: str,
-) -> Iterator[_Row]:
-    """Every row that sees at least one key."""
+) -> Iterator[tuple[int, QueryRow]]:
+    """Index and contents of every row that sees at least one key, which is as many as the row has scales."""
     fmt = format_of(fp8)
     batch, next_n = q_fp8.shape[:2]
     reach = min(max_model_len, block_tables.shape[1] * kv_cache.shape[1])
@@ -194,12 +106,12 @@ def _rows(
             continue
         records = _records(kv_cache, block_tables[request], max(limits), layout)
         keys = decode_tensor(records[:, :HEAD_DIM].contiguous(), fmt)
-        scales = records[:, HEAD_DIM:].contiguous().view(torch.float32)[:, 0].double()
+        key_scales = records[:, HEAD_DIM:].contiguous().view(torch.float32)[:, 0].double()
         for n, limit in enumerate(limits):
             if limit > 0:
                 index = request * next_n + n
                 queries = decode_tensor(q_fp8[request, n], fmt)
-                yield _Row(index, limit, queries, weights[index].double(), keys[:limit], scales[:limit])
+                yield index, QueryRow(queries, weights[index].double(), keys[:limit], key_scales[:limit])
 
 
 def _lengths(context_lens: torch.Tensor, request: int, next_n: int) -> list[int]:
