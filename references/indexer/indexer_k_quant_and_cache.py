@@ -64,10 +64,9 @@ def indexer_k_quant_and_cache(
     quotient = keys.astype(np.float64) / scale[:, None].astype(np.float64)
     codes = encode(quotient, fmt)
     other = codes if scale_fmt == "ue8m0" else _other_neighbour(quotient, codes, fmt)
-    page = indexer_layout(layout, kv_cache.shape[1])
     return CacheBytes(
-        _packed(kv_cache, page, codes, scale, slots),
-        _packed(kv_cache, page, other, scale, slots),
+        packed(kv_cache, layout, codes, scale, slots),
+        packed(kv_cache, layout, other, scale, slots),
         scale_ulp=0 if scale_fmt == "ue8m0" else 1,
     )
 
@@ -126,14 +125,16 @@ def _pages(kv_cache: torch.Tensor) -> torch.Tensor:
     return kv_cache.as_strided((pages, payload), (kv_cache.stride(0), 1))
 
 
-def _packed(
+def packed(
     kv_cache: torch.Tensor,
-    layout: Layout,
+    layout: Literal["NORMAL", "SHUFFLE"],
     codes: NDArray[np.uint8],
     scale: NDArray[np.float32],
     slots: NDArray[np.int64],
 ) -> torch.Tensor:
+    """kv_cache [NB, BS, 132] after codes [T, 128] and fp32 scales [T] have gone to their slots; negative ones skip."""
+    page = indexer_layout(layout, kv_cache.shape[1])
     records = np.concatenate([codes, scale.view(np.uint8).reshape(-1, 4)], axis=1)
     cache = kv_cache.clone(memory_format=torch.contiguous_format)
-    layout.pack(records, slots, cache.reshape(cache.shape[0], -1))
+    page.pack(records, slots, cache.reshape(cache.shape[0], -1))
     return cache
