@@ -216,11 +216,8 @@ def _sum_heads_kernel(
     # Only what stage 1 wrote is read, so the workspace needs no fill and -inf never meets a zero weight.
     visible = position < limit
     share_base = head.to(tl.int64) * head_stride + row.to(tl.int64) * workspace_stride
-    share = tl.load(
-        workspace + share_base[:, None] + position[None, :],
-        mask=(head < HEADS)[:, None] & visible[None, :],
-        other=0.0,
-    )
+    source = share_base[:, None] + position[None, :]
+    share = tl.load(workspace + source, mask=(head < HEADS)[:, None] & visible[None, :], other=0.0)
     total = tl.where(visible, tl.sum(share, axis=0), float("-inf"))
     sum_base = row.to(tl.int64) * logits_stride
     tl.store(logits + sum_base + position, total, mask=position < max_model_len)

@@ -9,6 +9,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.faults import ChangeDispatch, ChangeSource, ChangeVariant, Fault, register
 from rocassay.harness.faults.fault import Seam
 from rocassay.kernels.indexer.dispatch import IndexerDispatch
+from rocassay.suites.kernels.indexer_inputs import edge_lengths
 
 WRITE, GATHER, LOGITS = "indexer_k_quant_and_cache", "cp_gather_indexer_k_quant_cache", "fp8_paged_mqa_logits"
 KERNELS = "rocassay.kernels.indexer"
@@ -25,6 +26,12 @@ def _fault(
     caught_by: frozenset[str] = VALUES,
 ) -> Fault:
     return register(Fault(name, reference, summary, seams, applies, caught_by))
+
+
+def _longest(case: Case) -> int:
+    """Keys of the longest request of a logits case."""
+    length = case["lengths"]
+    return max(edge_lengths(case.block_size)) if isinstance(length, str) else length
 
 
 def _always_shuffle(dispatch: IndexerDispatch) -> IndexerDispatch:
@@ -104,7 +111,40 @@ _fault(
     "the guard of the single kernel names gfx942 only: gfx950 silently takes stage 1 plus a sum over heads",
     {LOGITS: ChangeDispatch(lambda dispatch: replace(dispatch, single_kernel_arches=frozenset({"gfx942"})))},
     lambda case: case.arch == "gfx950" and case["path"] == "auto" and case["ratio"] == 1,
-    frozenset({"dispatch"}),
+    frozenset({"dispatch", "scratch"}),
+)
+
+SMALL_K = 16
+"""A top-k far below every context, so that the columns beyond it matter."""
+
+_fault(
+    "stage1-logits-wrong-past-k",
+    "vllm-project/vllm#39303",
+    "beyond the top-k's length the two-kernel path returns the right logits in wrong columns: no set comparison at "
+    "short contexts, where everything is selected, can see it",
+    {
+        LOGITS: ChangeSource(
+            f"{KERNELS}.{LOGITS}",
+            "source = share_base[:, None] + position[None, :]",
+            f"swapped = (position >= {SMALL_K}) & ((position ^ 1) < limit)\n"
+            "source = share_base[:, None] + tl.where(swapped, position ^ 1, position)[None, :]",
+        )
+    },
+    lambda case: case["path"] == "two_kernel" and _longest(case) > SMALL_K + case.integer("next_n"),
+)
+
+_fault(
+    "stage1-scratch-unfilled-past-k",
+    "vllm-project/vllm#39303",
+    "stage 1 stops at the top-k's length and the head sum reads what the scratch held before",
+    {
+        LOGITS: ChangeSource(
+            f"{KERNELS}.{LOGITS}",
+            "written = position[None, :] < limit[:, None]",
+            f"written = (position[None, :] < limit[:, None]) & ((not PER_HEAD) | (position[None, :] < {SMALL_K}))",
+        )
+    },
+    lambda case: case["path"] == "two_kernel" and _longest(case) > SMALL_K + case.integer("next_n"),
 )
 
 _fault(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
-from rocassay.harness.gates import Whitened
+from rocassay.harness.engines.launch import Launch
+from rocassay.harness.gates import Verdict, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.probes.probe import Observation
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.indexer.dispatch import DISPATCH, IndexerDispatch, LogitsVariant, logits_variant
 from rocassay.references.indexer import fp8_paged_mqa_logits as reference
@@ -196,6 +198,29 @@ def expected_kernels(case: Case) -> tuple[str, ...]:
     return (*single, "_sum_heads_kernel") if case["path"] == "two_kernel" else single
 
 
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """The single kernel is given no [heads, rows, max_model_len] scratch; the two kernels share one."""
+
+    name: str = "scratch"
+    reruns: bool = False
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red when the launches that hold the scratch are not those that the case's path has."""
+        reason = "a scratch as many times larger than the logits as there are heads is what the single kernel saves"
+        if seen.provider != "rocassay":
+            return Verdict(self.name, True, f"the scratch of provider {seen.provider} is its own", reason=reason)
+        scratch = seen.placed.arguments()["workspace"].data_ptr()
+        holders = [launch.name for launch in seen.trace.launches if _holds(launch, scratch)]
+        wanted = 2 if seen.case["path"] == "two_kernel" else 0
+        detail = f"scratch held by {' + '.join(holders) or 'no kernel'}"
+        return Verdict(self.name, len(holders) == wanted, detail, float(len(holders)), float(wanted), reason)
+
+
+def _holds(launch: Launch, address: int) -> bool:
+    return any(isinstance(value, torch.Tensor) and value.data_ptr() == address for value in launch.args.values())
+
+
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Row and column of the logits -> the key that was scored."""
     row, column = index
@@ -251,6 +276,8 @@ OP = register(
             "idx-nopreshuffle-token-table-on-block64",
             "dsv4-hardcoded-float8e4nv",
             "gfx950-two-kernel-fallback",
+            "stage1-logits-wrong-past-k",
+            "stage1-scratch-unfilled-past-k",
             "mqa-logits-output-row-drop",
             "mqa-logits-kv-offset-int32",
             "paged-stride-assumed-contiguous",
@@ -258,6 +285,7 @@ OP = register(
         ),
         probes=(
             Dispatch(expected_kernels),
+            Scratch(),
             Strides(),
             Poison(),
             Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),

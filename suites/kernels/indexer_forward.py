@@ -245,9 +245,11 @@ def _position(operands: Operands, token: int) -> int:
 
 
 def other_path(case: Case, operands: Operands) -> Transformed:
-    """The same tokens through the other path: fused for unfused and the reverse."""
-    path = "unfused" if case["path"] == "fused" else "fused"
-    params = tuple((name, path if name == "path" else value) for name, value in case.params)
+    """The same tokens through the other path: fused or not; where q and k change in place, copied or not."""
+    swapped = {"path": {"fused": "unfused", "unfused": "fused"}}
+    if case["out"] == "self":
+        swapped = {"rope": {"custom_op": "native", "native": "custom_op", "yarn": "custom_op"}}
+    params = tuple((name, swapped[name][str(value)] if name in swapped else value) for name, value in case.params)
     return replace(case, params=params), operands, lambda outputs: outputs
 
 
@@ -287,7 +289,7 @@ OP = register(
         probes=(
             Dispatch(expected_kernels),
             Strides(),
-            Invariance("other-path", other_path, "fused or not, the same bytes leave the indexer"),
+            Invariance("other-path", other_path, "whichever path is taken, the same bytes leave the indexer"),
         ),
         probed=lambda case: case.recipe == "padded" and case["out"] == "new",
     )
