@@ -78,10 +78,14 @@ class Guarded:
         self._first = _round_up(GUARD_BYTES + placement.lead)
         self._bytes = _allocate(self._first + _round_up(self.span) + GUARD_BYTES, device)
         self._dense = self._bytes.numel() <= DENSE_LIMIT
-        self._fill_canaries()
         self.view = torch.as_strided(
             self._bytes.view(logical.dtype), logical.shape, strides, storage_offset=self._first // size
         )
+        self.fill(logical)
+
+    def fill(self, logical: torch.Tensor) -> None:
+        """Give the elements the bytes of `logical`, of the same shape and dtype, and the guards theirs."""
+        self._fill_canaries()
         self.view.copy_(logical)
         self._before = logical
 
@@ -145,9 +149,16 @@ class Placed:
         views = {name: guarded.view for name, guarded in self.guarded.items()}
         return {**views, **self.operands.scalars}
 
+    def refill(self, operands: Operands) -> None:
+        """Other values at the same addresses, outputs and workspaces included."""
+        self.operands = operands
+        for name, tensor in operands.tensors().items():
+            self.guarded[name].fill(tensor)
+
     def outputs(self) -> dict[str, torch.Tensor]:
         """Contiguous CPU copies of the outputs."""
-        return {name: self.guarded[name].view.cpu().contiguous() for name in self.operands.outputs}
+        views = {name: self.guarded[name].view.cpu() for name in self.operands.outputs}
+        return {name: view.clone(memory_format=torch.contiguous_format) for name, view in views.items()}
 
     def damages(self) -> list[Damage]:
         """Damaged canaries of every tensor, in argument order."""

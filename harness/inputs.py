@@ -102,12 +102,26 @@ class Operands:
         return {**self.inputs, **self.outputs, **self.workspaces}
 
 
+def mismatch(first: Operands, second: Operands) -> str | None:
+    """Why `second` cannot be called with the pointers, shapes and scalars of `first`, in words; None when it can."""
+    one, other = first.tensors(), second.tensors()
+    if one.keys() != other.keys():
+        return f"one call has {', '.join(sorted(one.keys() ^ other.keys()))} and the other has not"
+    for name, tensor in one.items():
+        have, want = (tensor.dtype, tuple(tensor.shape)), (other[name].dtype, tuple(other[name].shape))
+        if have != want:
+            return f"{name} is {have[0]} {list(have[1])} in one call and {want[0]} {list(want[1])} in the other"
+    if dict(first.scalars) != dict(second.scalars):
+        return f"the scalars are {dict(first.scalars)} in one call and {dict(second.scalars)} in the other"
+    return None
+
+
 def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor's elements as uint8 in a new last dimension (contiguous copy if needed)."""
     if not tensor.numel():  # it may carry strides that no view accepts
         return torch.empty((*tensor.shape, tensor.element_size()), dtype=torch.uint8)
-    flat = tensor.contiguous()
-    return flat.reshape(*flat.shape, 1).view(torch.uint8)
+    strides = torch.empty(tensor.shape, device="meta").stride()  # a dimension of size 1 may carry any, and keeps it
+    return tensor.contiguous().as_strided((*tensor.shape, 1), (*strides, 1)).view(torch.uint8)
 
 
 def digest(operands: Operands) -> str:

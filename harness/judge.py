@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from types import ModuleType
@@ -15,16 +15,18 @@ import torch
 
 from rocassay.harness.arena import Placed
 from rocassay.harness.cases import Case
-from rocassay.harness.engines.base import Engine, Trace
+from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.faults.fault import ChangeDispatch, ChangeInputs, ChangeSource, ChangeVariant, Fault
 from rocassay.harness.faults.source import mutated
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
-from rocassay.harness.inputs import Operands, Stream, digest
+from rocassay.harness.inputs import Operands, Stream, digest, mismatch
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
-from rocassay.harness.probes import EVERY_OP, Observation
+from rocassay.harness.probes import EVERY_OP, RELAUNCHING, Observation
+from rocassay.harness.probes.allocations import counted
 from rocassay.harness.probes.host_sync import watched
+from rocassay.harness.probes.probe import Probe, Relaunch, Second
 from rocassay.harness.providers import Provider
 from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
 
@@ -56,6 +58,18 @@ def _prepare(op_name: str, key: Case) -> Prepared:
     peer = tuple(_peer_validity(op, key, operands, expectations))
     seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
     return Prepared(operands, expectations, digest(operands), peer, seconds)
+
+
+@functools.lru_cache(maxsize=4)
+def _second(op_name: str, key: Case) -> Second | str:
+    """Operands for a second launch in the memory of the first, with their golden; or why there are none."""
+    op, other = op_named(op_name), key.with_seed(key.seed + 1)
+    stream = Stream.of(other)
+    operands = op.replay(key, stream) if op.replay else op.inputs(other, stream)
+    if why := mismatch(_prepare(op_name, key).operands, operands):
+        return f"another seed's inputs need another call: {why}"
+    what = "shorter requests in the same memory" if op.replay else f"the values of seed {other.seed}"
+    return Second(what, operands, op.golden(key if op.replay else other, operands))
 
 
 def _peer_validity(
@@ -133,9 +147,12 @@ class Judge:
             placed=run.placed,
             trace=run.trace,
             rerun=lambda other, operands: _Run(op, self.provider, self.engine, fault)(other, operands),
+            second=lambda: _second(op.name, shared(case)),
+            relaunch=run.again,
+            replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
+            allowance=op.allocations,
         )
-        worth = self.tier != "quick" or op.probed(case)
-        probes = [p.check(seen) for p in (*EVERY_OP, *op.probes) if not p.reruns or (worth and fault is None)]
+        probes = [probe.check(seen) for probe in self._probes(op, case, fault)]
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
@@ -155,6 +172,13 @@ class Judge:
             launches=tuple(launch.name for launch in run.trace.launches),
             digest=prepared.digest,
         )
+
+    def _probes(self, op: Op, case: Case, fault: Fault | None) -> Iterator[Probe]:
+        """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
+        worth = self.tier != "quick" or op.probed(case)
+        for probe in (*EVERY_OP, *op.probes, *RELAUNCHING):
+            if not probe.reruns or (worth if fault is None else probe.name in fault.caught_by):
+                yield probe
 
     def _check(self, op: Op, case: Case, operands: Operands, verdict: Verdict, kind: str) -> Check:
         check = verdict.check(kind)
@@ -258,23 +282,58 @@ class _Run:
         self._op, self._provider, self._engine = op, provider, engine
         self._fault = fault
         self._seam = fault.seams.get(op.name) if fault else None
+        self._case: Case
+        self._first: Operands
         self.variant: Any = None
         self.placed: Placed
         self.trace: Trace
 
     def __call__(self, case: Case, operands: Operands) -> dict[str, torch.Tensor]:
+        """Outputs on `operands`, in memory of their own."""
         seam, dispatch = self._seam, self._op.dispatch
         if isinstance(seam, ChangeDispatch):
             dispatch = seam.change(dispatch)
+        self._case, self._first = case, operands
         self.variant = self._op.variant(case, self._engine.target(case.arch), dispatch)
         if isinstance(seam, ChangeVariant):
             self.variant = seam.change(self.variant)
-        if isinstance(seam, ChangeInputs):
-            operands = seam.change(operands)
-        self.placed = Placed(operands, self._engine.device)
-        with self._engine.session() as self.trace, watched(self._engine.device, self.trace.syncs):
-            self._provider.call(self._op, case, self.placed.arguments(), self.variant, self._module())
+        self.placed = Placed(self._seen(operands), self._engine.device)
+        self.trace = self._launch(self._launcher())
         return self.placed.outputs()
+
+    def again(self, operands: Operands) -> Relaunch:
+        """The same call once more, on other values at the same addresses."""
+        self.placed.refill(self._seen(operands))
+        trace = self._launch(self._launcher())
+        return Relaunch(self.placed.outputs(), trace)
+
+    def replayed(self, operands: Operands) -> dict[str, torch.Tensor]:
+        """Outputs of a graph, captured on the run's own values and replayed on others."""
+        assert isinstance(self._engine, CapturesGraphs)
+        self.placed.refill(self._seen(self._first))
+        with self._engine.session():
+            replay = self._engine.captured(self._launcher())
+            self.placed.refill(self._seen(operands))
+            replay()
+        return self.placed.outputs()
+
+    def _seen(self, operands: Operands) -> Operands:
+        return self._seam.change(operands) if isinstance(self._seam, ChangeInputs) else operands
+
+    def _launcher(self) -> Callable[[], None]:
+        return functools.partial(
+            self._provider.call, self._op, self._case, self.placed.arguments(), self.variant, self._module()
+        )
+
+    def _launch(self, call: Callable[[], None]) -> Trace:
+        device = self._engine.device
+        with (
+            self._engine.session() as trace,
+            watched(device, trace.syncs),
+            counted(device, trace.allocations),
+        ):
+            call()
+        return trace
 
     def _module(self) -> ModuleType | None:
         if self._fault and isinstance(self._seam, ChangeSource):

@@ -19,7 +19,7 @@ from rocassay.harness.faults.fault import catalogue
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes.probe import Probe
+from rocassay.harness.probes.probe import NO_ALLOCATION, Allowance, Probe
 from rocassay.harness.results import Cell, Coordinate
 
 Tier = Literal["quick", "full", "nightly"]
@@ -86,6 +86,13 @@ class Op:
     """Properties checked around a run, besides those of every op."""
     probed: Callable[[Case], bool] = lambda _: True
     """Cases on which the probes that run the op again are worth their time in the quick tier."""
+    replay: Callable[[Case, Stream], Operands] | None = None
+    """Operands of the same shapes and scalars for a second launch in the same memory: shorter requests, >= 2 rows.
+
+    None: the operands of the case with another seed. The golden must take everything from them, lengths included.
+    """
+    allocations: Allowance = NO_ALLOCATION
+    """Allocations and copies that the launcher may make."""
 
     def __post_init__(self) -> None:
         missing = [name for name in ("contract", "launcher", "faults") if not getattr(self, name)]
@@ -95,6 +102,8 @@ class Op:
         # Declarations come from people's files: the annotation alone does not keep None out.
         if not isinstance(self.plan, RoundingPlan):  # pyright: ignore[reportUnnecessaryIsInstance]
             missing.append("plan")
+        if self.allocations.count and not self.allocations.reason:
+            missing.append("reason for its allocations")
         if missing:
             raise IncompleteOp(f"op {self.name!r} is refused: it declares no {', no '.join(missing)}")
 

@@ -87,6 +87,8 @@ class Check(Model):
     """A gate judges an output; a probe checks a property around the run."""
     passed: bool
     """Whether the property holds."""
+    applicable: bool = True
+    """False where the property could not be checked here; then `detail` says why, and `passed` means nothing."""
     statistic: float | None = None
     """The number that was judged, where there is one."""
     limit: float | None = None

@@ -107,6 +107,7 @@ def _print_record(console: Console, record: CaseRecord) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for check in record.checks:
         mark = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        mark = mark if check.applicable else Text("–", "dim")
         grid.add_row(mark, check.name, Text("\n".join(_words_of(check))))
     console.print(grid)
     seconds = ", ".join(f"{name} {value:.3f} s" for name, value in record.timings.items())

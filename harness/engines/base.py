@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, runtime_checkable
@@ -57,7 +58,7 @@ def _no_findings() -> list[Finding]:
     return []
 
 
-def _no_syncs() -> list[str]:
+def _nothing() -> list[str]:
     return []
 
 
@@ -67,8 +68,10 @@ class Trace:
 
     launches: list[Launch] = field(default_factory=_no_launches)
     findings: list[Finding] = field(default_factory=_no_findings)
-    syncs: list[str] = field(default_factory=_no_syncs)
+    syncs: list[str] = field(default_factory=_nothing)
     """What made the host wait for the device, as "what at file:line"."""
+    allocations: list[str] = field(default_factory=_nothing)
+    """What took memory or copied a tensor beside the kernels, as "what at file:line"."""
 
 
 @runtime_checkable
@@ -111,6 +114,18 @@ class Engine(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Versions of everything that computes, and the device's name."""
+        ...
+
+
+@runtime_checkable
+class CapturesGraphs(Protocol):
+    """An engine that can record launches once and repeat them as they were."""
+
+    def captured(self, call: Callable[[], None]) -> Callable[[], None]:
+        """The launches of `call`, none of them executed yet, as something that repeats them.
+
+        Within a session. RuntimeError when `call` does what a graph cannot hold, such as waiting for the device.
+        """
         ...
 
 

@@ -105,6 +105,14 @@ class DeviceEngine:
             yield trace
             torch.cuda.synchronize()
 
+    def captured(self, call: Callable[[], None]) -> Callable[[], None]:
+        """The launches of `call` as a CUDA or HIP graph; what it calls has run before, so nothing is compiled."""
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            call()
+        return graph.replay
+
     def describe(self) -> dict[str, str]:
         """Versions of Triton, torch and the GPU stack, and the device's name and architecture."""
         facts = {

@@ -28,6 +28,12 @@ class Verdict:
     output: str | None = None
     index: tuple[int, ...] | None = None
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+    applicable: bool = True
+
+    @classmethod
+    def not_applicable(cls, name: str, why: str, reason: str = "") -> Verdict:
+        """A property that cannot be checked here, said so instead of passed in silence."""
+        return cls(name, True, f"not applicable: {why}", reason=reason, applicable=False)
 
     def check(self, kind: str) -> Check:
         """The verdict as an entry of a record, without its coordinate."""
@@ -35,6 +41,7 @@ class Verdict:
             name=self.name,
             kind="gate" if kind == "gate" else "probe",
             passed=self.passed,
+            applicable=self.applicable,
             statistic=self.statistic,
             limit=self.limit,
             reason=self.reason,

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from rocassay.harness.probes.allocations import Allocations
 from rocassay.harness.probes.dispatch import Dispatch
 from rocassay.harness.probes.host_sync import HostSync
-from rocassay.harness.probes.memory import EVERY_OP
+from rocassay.harness.probes.memory import Bounds, Canary, InputsUnchanged
 from rocassay.harness.probes.metamorphic import Invariance, Poison, Strides
-from rocassay.harness.probes.probe import Observation, Probe
+from rocassay.harness.probes.probe import Allowance, Observation, Probe
+from rocassay.harness.probes.replay import RELAUNCHING
 
-__all__ = ["EVERY_OP", "Dispatch", "HostSync", "Invariance", "Observation", "Poison", "Probe", "Strides"]
+EVERY_OP: tuple[Probe, ...] = (Bounds(), Canary(), InputsUnchanged(), HostSync(), Allocations())
+"""Probes that no op can opt out of."""
+
+__all__ = [
+    "EVERY_OP",
+    "RELAUNCHING",
+    "Allocations",
+    "Allowance",
+    "Dispatch",
+    "HostSync",
+    "Invariance",
+    "Observation",
+    "Poison",
+    "Probe",
+    "Strides",
+]

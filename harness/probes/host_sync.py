@@ -2,7 +2,7 @@
 
 An engine without a device cannot be stalled, so what is watched is what would stall one: torch calls whose result
 depends on values in device memory (tagged so by torch itself), reads of a tensor from Python, and blocking copies
-between host and device.
+between host and device. On a device torch itself is asked, too: its sync debug mode knows of waits inside a call.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -10,10 +10,9 @@ between host and device.
 from __future__ import annotations
 
 import contextlib
-import sys
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rocassay.harness.gates.verdict import Verdict
+from rocassay.harness.probes.callers import place
 from rocassay.harness.probes.probe import Observation
 
 _TENSOR: Any = torch.Tensor
@@ -33,22 +33,71 @@ _BY_MASK = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 
 _COPIES = frozenset({"_to_copy", "copy_"})
 
-_FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).as_posix())
+_DEBUG_WARNING = "called a synchronizing CUDA operation"
+"""What torch says in its sync debug mode (c10/cuda/CUDAFunctions.cpp: warn_or_error_on_sync)."""
+
+_EXPLICIT: tuple[tuple[Any, str], ...] = (
+    (torch.cuda, "synchronize"),
+    (torch.cuda.Stream, "synchronize"),
+    (torch.cuda.Event, "synchronize"),
+)
+"""Waits that are asked for by name, which neither the dispatcher nor the debug mode sees."""
 
 
 @contextlib.contextmanager
 def watched(device: torch.device, syncs: list[str]) -> Generator[None, None, None]:
     """While open, whatever would make the host wait for `device` is appended to `syncs` as "what at file:line"."""
-    with _Spoken(syncs), _Dispatched(device, syncs):
+    with _asked_for(device, syncs), _debug_mode(device, syncs), _Spoken(syncs), _Dispatched(device, syncs):
         yield
 
 
-def _place() -> str:
-    """File and line of the innermost frame that belongs to neither torch nor this file."""
-    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back and frame.f_code.co_filename.startswith(_FOREIGN):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+@contextlib.contextmanager
+def _asked_for(device: torch.device, syncs: list[str]) -> Generator[None, None, None]:
+    """Replaces the calls that wait by name; without a device there is nothing they could wait for."""
+
+    def instead(owner: Any, name: str, original: Any) -> Any:
+        def wait(*args: Any, **keywords: Any) -> Any:
+            syncs.append(f"torch.cuda.{'' if owner is torch.cuda else f'{owner.__name__}.'}{name} at {place()}")
+            return original(*args, **keywords) if device.type == "cuda" else None
+
+        return wait
+
+    originals = [(owner, name, getattr(owner, name)) for owner, name in _EXPLICIT]
+    try:
+        for owner, name, original in originals:
+            setattr(owner, name, instead(owner, name, original))
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def _debug_mode(device: torch.device, syncs: list[str]) -> Generator[None, None, None]:
+    """Torch's sync debug mode, its warnings taken as findings where the dispatcher saw nothing at that line.
+
+    Warnings and not errors: a wait is then one finding of the launcher, and the result can still be judged.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    former = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=_DEBUG_WARNING)
+        show = warnings.showwarning
+
+        def note(message: Any, *rest: Any, **more: Any) -> None:
+            if _DEBUG_WARNING not in str(message):
+                show(message, *rest, **more)
+            elif not any(sync.endswith(f" at {place()}") for sync in syncs):
+                syncs.append(f"a wait inside torch at {place()}")
+
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(former)
 
 
 class _Spoken(TorchFunctionMode):
@@ -65,7 +114,7 @@ class _Spoken(TorchFunctionMode):
         if func is _TENSOR.to and _names_the_cpu([*args[1:], *(kwargs or {}).values()]):
             name = "Tensor.to the CPU"
         if name:
-            self._syncs.append(f"{name} at {_place()}")
+            self._syncs.append(f"{name} at {place()}")
         return func(*args, **(kwargs or {}))
 
 
@@ -88,7 +137,7 @@ class _Dispatched(TorchDispatchMode):
         tensors = [value for value in (*args, *keywords.values()) if isinstance(value, torch.Tensor)]
         mine = any(tensor.device.type == self._kind for tensor in tensors)
         if mine and (_needs_values(func, args, keywords) or _blocking_copy(func, args, keywords)):
-            self._syncs.append(f"{func} at {_place()}")
+            self._syncs.append(f"{func} at {place()}")
         return func(*args, **keywords)
 
 

@@ -57,7 +57,3 @@ class Bounds:
             f"byte {first.byte_offset} relative to {first.tensor}, {first.lanes} lanes; {len(findings)} places"
         )
         return Verdict(self.name, False, detail, float(len(findings)), 0.0, reason)
-
-
-EVERY_OP = (Bounds(), Canary(), InputsUnchanged())
-"""Probes that no op can opt out of."""

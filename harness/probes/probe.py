@@ -22,6 +22,38 @@ Outputs = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many allocations and copies a launcher may make, and why it cannot do without."""
+
+    count: int = 0
+    """Of one call."""
+    reason: str = ""
+    """Never empty when any is allowed."""
+
+
+NO_ALLOCATION = Allowance()
+"""The rule: a launcher works in the memory it is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """What the same launch is repeated on: operands that differ from the first in values only."""
+
+    what: str
+    """In words."""
+    operands: Operands
+    expectations: Mapping[str, Expectation]
+
+
+@dataclass(frozen=True, slots=True)
+class Relaunch:
+    """A launch in the memory of an earlier one."""
+
+    outputs: Outputs
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One finished run, with the means to run again."""
 
@@ -36,6 +68,14 @@ class Observation:
     trace: Trace
     rerun: Callable[[Case, Operands], Outputs]
     """Runs the same implementation, with the same fault, on other operands."""
+    second: Callable[[], Second | str]
+    """Operands for a replay with their golden, or why the op has none."""
+    relaunch: Callable[[Operands], Relaunch]
+    """Refills the memory of this run and launches again with the same variant, pointers and scalars."""
+    replayed: Callable[[Operands], Outputs] | None = None
+    """Captures the launch into a graph, refills, replays; None on an engine without graphs."""
+    allowance: Allowance = NO_ALLOCATION
+    """Allocations that the op declares."""
 
 
 class Probe(Protocol):
@@ -57,10 +97,17 @@ class Probe(Protocol):
 
 
 def first_difference(seen: Observation, other: Outputs) -> tuple[str, tuple[int, ...]] | None:
+    """Output name and index of the first visible element whose bits differ from the run's, if any."""
+    return first_difference_between(seen.outputs, other, seen.expectations)
+
+
+def first_difference_between(
+    one: Outputs, other: Outputs, expectations: Mapping[str, Expectation]
+) -> tuple[str, tuple[int, ...]] | None:
     """Output name and index of the first visible element whose bits differ, if any."""
-    for name, mine in seen.outputs.items():
+    for name, mine in one.items():
         differs = _bits(mine) != _bits(other[name])
-        visible = getattr(seen.expectations[name], "visible", None)
+        visible = getattr(expectations[name], "visible", None)
         if visible is not None:
             differs &= visible
         if bool(differs.any()):

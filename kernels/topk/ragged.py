@@ -12,7 +12,6 @@ from rocassay.harness.fp8 import FORMATS, encode
 from rocassay.harness.layouts import LayoutError
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
-_NUMPY = {torch.float32: (np.float32, np.int32), torch.float16: (np.float16, np.int16)}
 
 
 @triton.jit
@@ -58,20 +57,19 @@ def padding_bits(dtype: torch.dtype, value: float) -> int:
         if dtype is getattr(torch, form.torch_name, None):
             finite = np.isfinite(value)
             return int(encode(np.array([value]), form, overflow="saturate")[0]) if finite else form.nan_code
-    if dtype is torch.bfloat16:
-        return _bfloat16_bits(value)
-    if dtype not in _NUMPY:
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise LayoutError(f"rows of {dtype} are not packed; pass fp32, bf16, fp16, fp8 or uint8")
-    scalar, integer = _NUMPY[dtype]
+    # By numpy: a tensor made here would be an allocation of every call, and reading it back a wait.
     with np.errstate(over="ignore"):
-        return int(scalar(value).view(integer))
+        if dtype is torch.float16:
+            return int(np.array(value, np.float16).view(np.int16))
+        bits = np.array(value, np.float32).view(np.int32)
+    return int(bits) if dtype is torch.float32 else _bf16_bits(int(bits.view(np.uint32)))
 
 
-def _bfloat16_bits(value: float) -> int:
-    """The upper half of the fp32 bits, rounded to nearest even; as a signed integer."""
-    with np.errstate(over="ignore"):
-        bits = int(np.float32(value).view(np.uint32))
-    if value == value:
-        bits += 0x7FFF + ((bits >> 16) & 1)
-    high = bits >> 16
-    return high - (1 << 16) if high >= 1 << 15 else high
+def _bf16_bits(bits: int) -> int:
+    """fp32 bits rounded to the nearest even bf16, as a signed integer; NaN is torch's 0x7FC0."""
+    if bits & 0x7FFFFFFF > 0x7F800000:
+        return 0x7FC0
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return rounded - 0x10000 if rounded >= 0x8000 else rounded

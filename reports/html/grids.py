@@ -113,12 +113,13 @@ def _state(statuses: Sequence[Status], missing: bool) -> str:
 
 
 def safety(assay: Assay) -> Safety:
-    """Every check of every op: how often it held; `not run` where an op has none of that name."""
+    """Every check of every op: how often it held; `not run` where an op has none of that name that applies."""
     seen: dict[tuple[str, str], list[bool]] = {}
     kinds: dict[str, str] = {}
     for record in assay.cases:
         for check in record.checks:
-            seen.setdefault((record.op, check.name), []).append(check.passed)
+            held = seen.setdefault((record.op, check.name), [])
+            held += [check.passed] if check.applicable else []
             kinds.setdefault(check.name, check.kind)
     probes = tuple(name for name, kind in kinds.items() if kind == "probe")
     gates = tuple(name for name, kind in kinds.items() if kind == "gate")

@@ -125,3 +125,12 @@ _fault(
     lambda case: case.recipe == "wide",
     VALUES | {"bounds", "crash"},
 )
+
+_fault(
+    "redundant-cast-copy",
+    "vllm-project/vllm#42509",
+    "the result is cast into a temporary and copied into the output it already lies in: right, and twice the traffic",
+    ChangeSource(MODULE, "num_warps=variant.num_warps,", "num_warps=variant.num_warps); output.copy_(output.float()"),
+    lambda _: True,
+    frozenset({"allocations"}),
+)

@@ -203,3 +203,21 @@ _fault(
     dict.fromkeys((PREFILL, DECODE), ChangeInputs(_permuted)),
     lambda case: case["lengths"] != "short",
 )
+
+_fault(
+    "graph-row-stride-baked",
+    "vllm-project/vllm#51318, vllm-project/vllm#52448",
+    "rows lie as far apart as the buffer is wide and are read as far apart as the batch's longest row is: right while "
+    "the graph is captured at full length, wrong in every row but the first when it is replayed on shorter ones",
+    _line(
+        DECODE,
+        "row_base = row.to(tl.int64) * logits_stride",
+        "request = tl.arange(0, 64)\n"
+        "last = request * lens_stride + (NEXT_N - 1) * step_stride\n"
+        "lens = tl.load(seq_lens + last, mask=request < tl.num_programs(0) // NEXT_N, other=0)\n"
+        "width = (tl.max(lens, axis=0) + 16) // 4 * 4\n"
+        "row_base = row.to(tl.int64) * (logits_stride - columns + width)",
+    ),
+    lambda case: case["path"] != "split" and case["lengths"] == "edges" and case.recipe != "wide",
+    frozenset({"replay"}),
+)

@@ -11,7 +11,7 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Expectation, Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.ragged.variants import DISPATCH, RaggedDispatch, RaggedVariant, ragged_variant
 from rocassay.references.ragged import combine_topk_swa_indices_ragged as reference
@@ -100,7 +100,6 @@ OP = register(
         ),
         probes=(
             Dispatch(expected_kernels),
-            HostSync(),
             Strides(),
             Poison(),
             Invariance("chunk-origin", chunks.move_chunk, "where in its batch a chunk starts does not matter"),

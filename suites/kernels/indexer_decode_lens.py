@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,18 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return Coordinate(output=output, index=index, where=where)
 
 
+def shorter(case: Case, stream: Stream) -> Operands:
+    """The same requests a third shorter; where rows are tokens, of half as many query tokens."""
+    first = inputs(case, Stream.of(case))
+    totals = first.inputs["seq_lens"]
+    if native(case):
+        return replace(first, inputs={**first.inputs, "seq_lens": totals - totals // 3})
+    counts = first.inputs["query_start_loc"].diff()
+    starts = torch.cat([torch.zeros(1, dtype=torch.int32), (counts // 2).cumsum(0, dtype=torch.int32)])
+    fewer = {"seq_lens": totals - (counts - counts // 2), "query_start_loc": starts}
+    return replace(first, inputs={**first.inputs, **fewer})
+
+
 OP = register(
     Op(
         name=NAME,
@@ -161,5 +174,6 @@ OP = register(
         ),
         probes=(Dispatch(expected_kernels), Strides()),
         probed=lambda case: case.recipe == "padded",
+        replay=shorter,
     )
 )

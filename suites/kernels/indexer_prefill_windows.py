@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,15 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return Coordinate(output=output, index=index, where=where)
 
 
+def shorter(case: Case, stream: Stream) -> Operands:
+    """The same requests with half as many query tokens."""
+    first = inputs(case, Stream.of(case))
+    counts = first.inputs["query_start_loc"].diff()
+    starts = torch.cat([torch.zeros(1, dtype=torch.int32), (counts // 2).cumsum(0, dtype=torch.int32)])
+    totals = first.inputs["seq_lens"] - (counts - counts // 2)
+    return replace(first, inputs={"query_start_loc": starts, "seq_lens": totals})
+
+
 OP = register(
     Op(
         name=NAME,
@@ -122,5 +132,6 @@ OP = register(
             "prefill-key-of-next-request",
         ),
         probes=(Dispatch(lambda _: KERNELS),),
+        replay=shorter,
     )
 )

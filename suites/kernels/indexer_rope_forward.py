@@ -11,7 +11,7 @@ from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Op, Tier, register
-from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes import Allowance, Dispatch, Invariance, Poison, Strides
 from rocassay.kernels.rope.dispatch import DISPATCH, RopeDispatch
 from rocassay.kernels.rope.implementations import ROPES
 from rocassay.kernels.rope.indexer_rope_forward import IndexerRopeVariant, indexer_rope_variant
@@ -126,5 +126,6 @@ OP = register(
             Invariance("token-order", permute_tokens, "a row turns by its own position, wherever it stands"),
         ),
         probed=lambda case: case.recipe == "padded" and case["tensor"] == "v32_indexer",
+        allocations=Allowance(2, "a native RoPE returns new q and k; one that mutates needs copies where these stay"),
     )
 )

@@ -218,6 +218,7 @@ OP = register(
             "merge-suffix-at-prefix-strides",
             "merge-empty-part-times-zero",
             "merge-token-offset-int32",
+            "redundant-cast-copy",
         ),
         probes=(
             Dispatch(lambda _: ("_merge_attn_states_kernel",)),

@@ -15,7 +15,7 @@ from rocassay.harness.gates.selection import Selection
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.topk.dispatch import DISPATCH, SelectVariant, TopKDispatch, select_variant
@@ -167,7 +167,6 @@ OP = register(
             TieRule(),
             Strides(),
             Poison(),
-            HostSync(),
             Invariance("row-order", reversed_rows, "a row is selected from alone"),
         ),
         probed=lambda case: case.recipe == "padded" and case["k"] == 512,

@@ -13,7 +13,7 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Poison, Strides
+from rocassay.harness.probes import Dispatch, Poison, Strides
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.topk.dispatch import DISPATCH, PackVariant, TopKDispatch, pack_variant
 from rocassay.references.topk import unpack_seq as reference
@@ -129,7 +129,7 @@ OP = register(
             "pack-row-stride-assumed-contiguous",
             "pack-row-offset-int32",
         ),
-        probes=(Dispatch(lambda _: ("_unpack_kernel",)), Strides(), Poison(), HostSync()),
+        probes=(Dispatch(lambda _: ("_unpack_kernel",)), Strides(), Poison()),
         probed=lambda case: case.recipe == "padded",
     )
 )

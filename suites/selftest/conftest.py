@@ -24,6 +24,7 @@ def registry() -> Iterator[None]:
         store.update(before)
     ops._MATRICES[:] = matrices
     judge._prepare.cache_clear()
+    judge._second.cache_clear()
 
 
 @pytest.fixture(scope="session")

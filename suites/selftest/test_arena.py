@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,26 @@ def test_outputs_are_contiguous_copies_of_what_was_written_through_the_view():
     assert outputs["out"].is_contiguous()
     placed.guarded["out"].view.zero_()
     assert torch.equal(outputs["out"], wanted)
+
+
+def test_outputs_are_copies_of_contiguous_tensors_too():
+    placed = Placed(Operands(inputs={}, outputs={"out": counting(3, 2)}), CPU)
+    outputs = placed.outputs()
+    placed.guarded["out"].view.zero_()
+    assert torch.equal(outputs["out"], counting(3, 2))
+
+
+def test_refilling_keeps_the_address_and_makes_values_and_guards_those_of_a_first_fill():
+    placed = Placed(call(), CPU)
+    address = placed.guarded["x"].view.data_ptr()
+    overwrite(placed.guarded["out"], -3)
+    placed.guarded["x"].view.zero_()
+    placed.refill(replace(call(), inputs={"x": counting(2, 3) + 1, "nan": torch.zeros(2)}))
+    assert placed.guarded["x"].view.data_ptr() == address
+    assert torch.equal(placed.guarded["x"].view, counting(2, 3) + 1)
+    assert torch.equal(placed.outputs()["out"], counting(3, 2).bfloat16())
+    assert placed.damages() == []
+    assert placed.mutated_inputs() == []
 
 
 def test_only_inputs_whose_bytes_changed_are_named_and_nan_equals_itself():

@@ -11,7 +11,7 @@ import torch
 from rocassay.harness import ops
 from rocassay.harness.engines.base import engine
 from rocassay.harness.judge import Judge
-from rocassay.harness.probes import HostSync
+from rocassay.harness.probes import Allowance
 from rocassay.harness.probes.host_sync import watched
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Check, Status
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.usefixtures("registry")
 
 
 def judged(toy: Callable[[torch.Tensor, torch.Tensor], None]) -> CaseRecord:
-    ops.register(toy_op(probes=(HostSync(),)))
+    ops.register(toy_op(probes=(), allocations=Allowance(9, "most ways of waiting make a tensor")))
     return Judge(Implementation(toy), engine("interpreter"), "full", "run")(toy_case())
 
 
@@ -105,7 +105,7 @@ def test_the_harness_itself_is_not_watched():
 
 def test_the_peer_may_wait():
     waiting = after(WAITING["item"])
-    ops.register(toy_op(probes=(HostSync(),), peer=lambda _, tensors: waiting(tensors["x"], tensors["out"])))
+    ops.register(toy_op(probes=(), peer=lambda _, tensors: waiting(tensors["x"], tensors["out"])))
     record = Judge(provider("torch"), engine("interpreter"), "full", "run")(toy_case())
     assert record.status is Status.PASSED
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rocassay.harness.cases import Case
-from rocassay.harness.inputs import Operands, Placement, Stream, digest
+from rocassay.harness.inputs import Operands, Placement, Stream, as_bytes, digest
 from rocassay.suites.selftest.toys import toy_case
 
 PINNED = {
@@ -141,3 +141,11 @@ def test_the_digest_does_not_depend_on_the_order_of_tensors_or_on_their_memory()
     inputs = operands().inputs
     turned = {"y": inputs["y"], "x": inputs["x"].T.contiguous().T}
     assert digest(operands(inputs=turned)) == digest(operands()) == digest(operands())
+
+
+@pytest.mark.parametrize("shape", [(16, 1), (1, 16), (1,), (1, 1, 1), (0, 3)])
+def test_bytes_of_a_tensor_do_not_depend_on_the_stride_of_a_dimension_of_one(shape: tuple[int, ...]):
+    values = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(shape)
+    odd = values.as_strided(shape, tuple(17 if n == 1 else s for n, s in zip(shape, values.stride(), strict=True)))
+    assert torch.equal(as_bytes(odd), as_bytes(values))
+    assert as_bytes(odd).shape == (*shape, 4)

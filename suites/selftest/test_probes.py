@@ -19,7 +19,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.engines.base import engine
 from rocassay.harness.engines.interpreter import InterpreterEngine
 from rocassay.harness.judge import Judge
-from rocassay.harness.probes import Dispatch, Strides
+from rocassay.harness.probes import Allowance, Dispatch, Strides
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Status
 from rocassay.suites.selftest.toys import (
@@ -34,6 +34,7 @@ from rocassay.suites.selftest.toys import (
 )
 
 Toy = Callable[[torch.Tensor, torch.Tensor], None]
+IN_TORCH = Allowance(9, "toys that are wrong in some way are written in plain torch")
 
 
 @triton.jit
@@ -52,8 +53,8 @@ pytestmark = pytest.mark.usefixtures("registry")
 
 
 def judged(toy: Toy, *, tier: ops.Tier = "full", **changes: Any) -> CaseRecord:
-    """The record of the toy op with the given implementation."""
-    ops.register(toy_op(**changes))
+    """The record of the toy op with the given implementation, which may allocate unless the test says otherwise."""
+    ops.register(toy_op(**{"allocations": IN_TORCH, **changes}))
     return Judge(Implementation(toy), engine("interpreter"), tier, "run")(toy_case())
 
 
@@ -70,8 +71,9 @@ def test_the_right_toy_is_green_under_every_probe(toy: Toy):
     record = judged(toy)
     assert record.status is Status.PASSED, record.reason
     assert {check.name for check in record.checks} == {
-        "bytes", "bounds", "canary", "inputs", "strides", "poison", "row-order"
-    }  # fmt: skip
+        *("bytes", "bounds", "canary", "inputs", "host-sync", "allocations", "strides", "poison", "row-order"),
+        *("replay", "graph-replay"),
+    }
 
 
 def beyond_the_end(x: torch.Tensor, out: torch.Tensor) -> None:
@@ -144,15 +146,15 @@ def test_the_strides_probe_sees_a_result_that_depends_on_the_row_pitch():
 
 
 def test_an_invariance_sees_a_result_that_depends_on_the_order_of_rows():
-    first_row_seen: list[float] = []
+    first_row_seen: list[torch.Tensor] = []
 
     def order_dependent(x: torch.Tensor, out: torch.Tensor) -> None:
         double(x, out)
-        first_row_seen.append(float(x[0, 0]))
+        first_row_seen.append(x[0, 0].clone())
         out[0, 0] += first_row_seen[0] != first_row_seen[-1]
 
     record = judged(order_dependent)
-    assert red(record) == {"row-order"}
+    assert red(record) == {"row-order", "replay"}
     assert "bytes of out differ" in detail(record, "row-order")
 
 
@@ -178,7 +180,7 @@ def test_the_dispatch_probe_does_not_judge_kernel_names_of_other_providers():
 
 def test_probes_that_run_again_wait_for_the_full_tier_where_the_op_says_so():
     names = {check.name for check in judged(double, tier="quick", probed=lambda _: False).checks}
-    assert names == {"bytes", "bounds", "canary", "inputs"}
+    assert names == {"bytes", "bounds", "canary", "inputs", "host-sync", "allocations"}
 
 
 def test_a_run_again_carries_the_same_operands_except_for_what_the_probe_changes():
@@ -189,7 +191,7 @@ def test_a_run_again_carries_the_same_operands_except_for_what_the_probe_changes
         double(x, out)
 
     judged(noting, probes=(Strides(),))
-    assert seen == [(COLUMNS + 3, 1), (COLUMNS, 1)]
+    assert seen == [(COLUMNS + 3, 1), (COLUMNS, 1), (COLUMNS + 3, 1)], "the last one is the replay's"
 
 
 def test_an_implementation_that_raises_is_a_crash_with_its_words():

@@ -283,6 +283,12 @@ def test_the_safety_matrix_counts_and_tells_absent_from_held() -> None:
     ]
 
 
+def test_the_safety_matrix_does_not_count_what_could_not_be_checked_as_held() -> None:
+    graph = CANARY.model_copy(update={"name": "graph-replay", "applicable": False})
+    matrix = safety(assay(case(checks=(CANARY, graph)), case(seed=1, checks=(CANARY, graph))))
+    assert [(c.state, c.held, c.of) for c in matrix.rows[0][1]] == [("passed", 2, 2), ("not run", 0, 0)]
+
+
 def test_a_drill_never_counts_in_map_or_safety_matrix() -> None:
     drilled = assay(case(), failed(fault="swap"))
     assert error_map(drilled)[0].rows[0][2][0].state == "passed"

@@ -59,7 +59,7 @@ def toy_golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
 
 
 def double(x: torch.Tensor, out: torch.Tensor) -> None:
-    out[:, :-1] = 2 * x[:, :-1]
+    torch.mul(x[:, :-1], 2, out=out[:, :-1])
 
 
 def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:

@@ -164,3 +164,13 @@ def test_rows_that_differ_or_are_not_contiguous_are_refused() -> None:
         as_integers("x", torch.zeros(4, 6, 2).transpose(1, 2), 1)
     with pytest.raises(LayoutError, match="8 bytes"):
         as_integers("x", torch.zeros(4, 6, dtype=torch.float64), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_padding_bits_are_torchs_own_conversion(dtype: torch.dtype):
+    edges = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3.4e38, 1e39, 65519.9, 65520.0, 1e-40, 1e-46, 1 + 2**-8]
+    drawn = Stream("padding").gaussian(500) * np.exp2(Stream("exponents").integers(-140, 120, 500))
+    for value in (*edges, *drawn.tolist()):
+        scalar = torch.tensor([value], dtype=dtype)
+        wanted = scalar.view(torch.int32 if dtype is torch.float32 else torch.int16)
+        assert padding_bits(dtype, value) == int(wanted), value

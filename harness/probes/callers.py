@@ -1,0 +1,18 @@
+"""Where a call was made: the line of an implementation, not of torch and not of what watches it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+_FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).parent.as_posix())
+
+
+def place() -> str:
+    """`file:line` of the innermost frame that belongs to neither torch nor the probes."""
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_code.co_filename.startswith(_FOREIGN):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
