@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from rocassay.harness.cli.progress import Progress
 from rocassay.harness.results import read
-from rocassay.suites.selftest.children import Children
+from rocassay.suites.selftest.children import Children, Done
 from rocassay.suites.selftest.toysuite.names import EXPECTED_BLOCK_SIZE, NAME, SLOW_BLOCK_SIZE
 
 CASE = f"{NAME}:gfx942:e4m3fn:bs1:mode=fine,number=0:tagged:s0"
@@ -118,3 +121,19 @@ def test_a_full_disk_stops_the_run_with_one_clear_error_and_keeps_earlier_record
 def test_a_disk_that_has_no_room_for_the_first_line_is_one_clear_error(children: Children, tmp_path: Path):
     done = children.rocassay(*ASSAY, "--out", tmp_path, file_limit=400)
     assert f"cannot append to {tmp_path / 'results.jsonl'}: " in done.complaint
+
+
+def test_how_far_a_slow_run_is_counts_as_no_complaint_and_anything_else_does():
+    progress = "3 of 24 done, 0 failed\n12 of ? done, 1 failed\n\n"
+    assert Done(2, "", f"{progress}rocassay: it broke\n").complaint == "rocassay: it broke"
+    with pytest.raises(AssertionError):
+        _ = Done(2, "", f"{progress}something else\nrocassay: it broke\n").complaint
+
+
+def test_the_line_that_is_taken_for_progress_is_the_one_that_progress_prints(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rocassay.harness.cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+    said = io.StringIO()
+    progress = Progress(Console(file=said))
+    progress.pytest_runtest_logreport(pytest.TestReport("a", ("a", 0, "a"), {}, "passed", None, "call"))
+    assert said.getvalue().splitlines() == ["1 of ? done, 0 failed"]
+    assert Done(2, "", f"{said.getvalue()}rocassay: it broke\n").complaint == "rocassay: it broke"
