@@ -175,6 +175,24 @@ def doctor(json_: Json = False) -> None:
     raise typer.Exit(examine(as_json=json_))
 
 
+@app.command()
+def bench(
+    op: Ops = None,
+    words: Annotated[
+        list[str] | None, typer.Option("--filter", help="Only benches whose id contains this (repeatable, all).")
+    ] = None,
+    json_: Json = False,
+    out: Annotated[Path, typer.Option("--out", help="File that records are appended to.")] = OUT / "bench.jsonl",
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what --out holds already.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Print the ids of the benches; needs no device.")] = False,
+) -> None:
+    """Time the shipped kernels on a device, verified first; exit code 0 iff every output was right."""
+    from rocassay.harness.cli import benching
+
+    wanted = benching.Wanted(tuple(op or ()), tuple(words or ()), out, resume)
+    raise typer.Exit((benching.list_benches if list_ else benching.bench)(wanted, as_json=json_))
+
+
 @report.command("html")
 def report_html(
     results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
