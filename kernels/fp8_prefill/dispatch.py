@@ -140,4 +140,3 @@ def _dot(target: Target, fp8: str, path: PrefillPath) -> DotType:
 def _block_k(target: Target, dot: DotType, tile_q: int) -> int:
     widest = 128 if target.backend == "cuda" and dot == "fp8" else 64
     return max(_SMALLEST_BLOCK, min(widest, tile_q // 2))
-

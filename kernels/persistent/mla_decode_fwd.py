@@ -417,7 +417,9 @@ def mla_decode_fwd(
     persistent = all_or_none(six)
     if persistent != (variant.path == "persistent"):
         given = "all" if persistent else "none"
-        raise PlanError(f"path {variant.path!r} was chosen, but {given} of the plan's buffers are given; choose by them")
+        raise PlanError(
+            f"path {variant.path!r} was chosen, but {given} of the plan's buffers are given; choose by them"
+        )
     page_size, page_stride, token_stride = _geometry(kv_buffer)
     _require_shapes(q, o, q_scale, kv_scale)
     if len(q) == 0 or max_seqlen_q == 0:

@@ -102,9 +102,7 @@ def _tiles(qo: list[int], keys: list[int], tile_q: int) -> list[tuple[int, int, 
     return found
 
 
-def _deal(
-    tiles: list[tuple[int, int, int, int, int, int]], group: int, tile_q: int, unit_kv: int
-) -> list[list[Part]]:
+def _deal(tiles: list[tuple[int, int, int, int, int, int]], group: int, tile_q: int, unit_kv: int) -> list[list[Part]]:
     """Parts (request, slot, rows, keys, keys behind) of each workgroup of a cluster."""
     average, extra = divmod(sum(-(-tile[4] // unit_kv) for tile in tiles), group)
     dealt: list[list[Part]] = [[] for _ in range(group)]

@@ -154,7 +154,9 @@ def _attend_head(
     largest = (scale * queries.abs() @ keys.abs().transpose(1, 2) * seen).amax(dim=2)
     logit_error = (form.accumulation * queries.shape[2] / 32 + 4 * FP32) * largest
     slop = 2 * logit_error + keys.shape[1] * (form.accumulation / 32 + 4 * FP32) + EXPONENTIAL
-    weight_worst = torch.maximum(form.unit * terms, torch.full_like(terms, form.spacing / 2)) * seen / divisor[..., None]
+    weight_worst = (
+        torch.maximum(form.unit * terms, torch.full_like(terms, form.spacing / 2)) * seen / divisor[..., None]
+    )
     worst = weight_worst @ values.abs() * (1 + slop[..., None]) + slop[..., None] * (weights @ values.abs())
     lse = torch.where(some, peak + torch.log(divisor), -torch.inf)
     lse_worst = torch.where(some, logit_error + 4 * EXPONENTIAL * (1 + lse.abs()), 0.0)

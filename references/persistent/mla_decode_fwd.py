@@ -65,7 +65,9 @@ class Cache:
 
 def elements(stored: torch.Tensor, fp8: str) -> torch.Tensor:
     """Stored elements as float64: bf16, or uint8 codes of the flavour."""
-    return decode_tensor(stored.contiguous(), format_of(fp8)).double() if stored.dtype is torch.uint8 else stored.double()
+    return (
+        decode_tensor(stored.contiguous(), format_of(fp8)).double() if stored.dtype is torch.uint8 else stored.double()
+    )
 
 
 def mla_decode_fwd(

@@ -183,7 +183,9 @@ _fault(
     "every token of a request sees the keys of the later ones",
     DECODE,
     _line(
-        DECODE, "seen = live[None, :] & (key[None, :] < limit[:, None])", "seen = live[None, :] & (limit[:, None] > -99)"
+        DECODE,
+        "seen = live[None, :] & (key[None, :] < limit[:, None])",
+        "seen = live[None, :] & (limit[:, None] > -99)",
     ),
     lambda case: case["causal"] == 1 and case["qlen"] != 1 and case.integer("heads") < 64,
 )
@@ -293,7 +295,9 @@ _fault(
     "parts are averaged whatever their LSE",
     REDUCE,
     _line(
-        REDUCE, "weight = tl.exp(lse - highest[:, None])", "weight = tl.where(live, 1.0, tl.exp(lse - highest[:, None]))"
+        REDUCE,
+        "weight = tl.exp(lse - highest[:, None])",
+        "weight = tl.where(live, 1.0, tl.exp(lse - highest[:, None]))",
     ),
     _groups,
 )

@@ -210,7 +210,7 @@ class Scratch:
         reason = "a scratch as many times larger than the logits as there are heads is what the single kernel saves"
         if seen.provider != "rocassay":
             return Verdict(self.name, True, f"the scratch of provider {seen.provider} is its own", reason=reason)
-        scratch = int(getattr(seen.placed.arguments()["workspace"], "data_ptr")())
+        scratch = int(seen.placed.arguments()["workspace"].data_ptr())
         holders = [launch.name for launch in seen.trace.launches if _holds(launch, scratch)]
         wanted = 2 if seen.case["path"] == "two_kernel" else 0
         detail = f"scratch held by {' + '.join(holders) or 'no kernel'}"

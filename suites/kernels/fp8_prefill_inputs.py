@@ -52,7 +52,13 @@ def segments_of(word: str, tile: int) -> Segments:
     tables: dict[str, Segments] = {
         "edges": tuple((n, n) for n in (1, unit - 1, unit, unit + 1, tile + 1, 2 * tile + unit + 1)),
         "tiles": tuple((n, n) for n in (tile - 1, tile, tile + 1)),
-        "chunked": ((1, unit + 3), (tile + 1, 2 * tile + unit + 6), (unit, 3 * tile), (3, 3 * unit), (unit + 1, unit + 1)),
+        "chunked": (
+            (1, unit + 3),
+            (tile + 1, 2 * tile + unit + 6),
+            (unit, 3 * tile),
+            (3, 3 * unit),
+            (unit + 1, unit + 1),
+        ),
         "empty": ((0, 0), (5, 5), (0, unit + 7), (7, 0), (unit + 3, 4), (tile + 5, tile - 3), (0, 0)),
         "one": ((3 * tile + unit - 1, 3 * tile + unit - 1),),
         "short": ((unit + 1, unit + 1), (2, 2)),

@@ -16,7 +16,7 @@ from rocassay.harness.gates import ExactBytes, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Expectation, Matrix, Op, Tier, expect, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Strides
+from rocassay.harness.probes import Allowance, Dispatch, Invariance, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.indexer.forward_variant import DISPATCH, ForwardDispatch, ForwardVariant, forward_variant
@@ -292,5 +292,6 @@ OP = register(
             Invariance("other-path", other_path, "whichever path is taken, the same bytes leave the indexer"),
         ),
         probed=lambda case: case.recipe == "padded" and case["out"] == "new",
+        allocations=Allowance(2, "the unfused path's native RoPE returns new q and k"),
     )
 )

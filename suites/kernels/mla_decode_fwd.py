@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from rocassay.harness.arch import Target
-from rocassay.harness.cases import Case, Value, cross
+from rocassay.harness.cases import Case, Value
 from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.buffers import NAMES
@@ -358,7 +358,6 @@ OP = register(
         ),
         probes=(
             Dispatch(expected_kernels),
-            HostSync(),
             Strides(),
             Poison(),
             Invariance("plan-change", replan, "a plan says who computes, not what"),

@@ -15,7 +15,7 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Expectation, Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.probes.probe import Outputs
 from rocassay.harness.results import Coordinate
@@ -170,7 +170,6 @@ OP = register(
         ),
         probes=(
             Dispatch(kernels),
-            HostSync(),
             Strides(),
             Poison(),
             Invariance("block-permutation", permute_blocks, "the block table alone says where a block lies"),

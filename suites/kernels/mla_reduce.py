@@ -15,7 +15,7 @@ from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, HostSync, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaReduceVariant, mla_reduce_variant
@@ -235,7 +235,6 @@ OP = register(
         ),
         probes=(
             Dispatch(lambda case: ("_mla_reduce_kernel",)),
-            HostSync(),
             Strides(),
             Poison(),
             Invariance("part-order", reverse_parts, "a sum does not depend on the order of its parts"),

@@ -19,7 +19,5 @@ EXPECTED = expect(
 )
 """Every cell must run; the values are repeated on purpose: an axis lost above shows as a red cell."""
 
-EXPECTED_REDUCE = expect(
-    Matrix(ops=("mla_reduce",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn",), block_sizes=(1,))
-)
+EXPECTED_REDUCE = expect(Matrix(ops=("mla_reduce",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn",), block_sizes=(1,)))
 """Parts are fp32 and not paged: flavour and block size are fixed words."""
