@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from rocassay.harness.arch import PROFILES, Target
 from rocassay.kernels.persistent.buffers import PlanError
+from rocassay.kernels.persistent.planner import Policy, Schedule
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
 
 MlaPath: TypeAlias = Literal["persistent", "plain"]
@@ -30,6 +31,9 @@ class MlaDispatch:
 
     most_splits: int = MAX_SPLITS
     """Splits of the plain path, at most."""
+
+    plan_lanes: int = 256
+    """Requests that the device planner counts at a time."""
 
 
 DISPATCH = MlaDispatch()
@@ -70,7 +74,7 @@ class MlaDecodeVariant:
     """Whether the executing thing decodes `fp8` itself."""
 
     half_dot: bool
-    """Whether FP8 scores are products of fp16 operands, where the matrix unit lacks the flavour or sums too few bits."""
+    """Whether FP8 scores are fp16 products: where the matrix unit lacks the flavour or sums too few bits."""
 
     fold: int = 1
     """Pseudo-requests of a request in the plan."""
@@ -112,6 +116,64 @@ class MlaDecodeVariant:
         return {"num_warps": self.num_warps, "num_stages": self.num_stages}
 
 
+@dataclass(frozen=True, slots=True)
+class MlaPlanVariant:
+    """Decisions of one `mla_plan` launch: the constants of a `planner.Schedule`, and how the kernel walks."""
+
+    policy: Policy
+    """The clean plan, or AITER's."""
+
+    granularity: int
+    """Tokens of a unit."""
+
+    overhead: int
+    """Units charged for every item."""
+
+    tile_tokens: int
+    """Most tokens of a tile: rows that every part gets in the partial buffer."""
+
+    heads: int
+    """Heads of a row of the plan: of a pseudo-request where heads are folded."""
+
+    rows: int
+    """Rows (tokens times heads) of a workgroup's tile."""
+
+    one_tile: bool
+    """Whether a whole query is one tile; policy `v1.2` only."""
+
+    fold: int = 1
+    """Pseudo-requests of a request."""
+
+    lanes: int = 256
+    """Requests or buffer elements at a time; a power of two."""
+
+    num_warps: int = 4
+    """Waves of the one program."""
+
+    def tiles_of(self, qlen: int) -> int:
+        """Tiles of a query of `qlen` tokens."""
+        if self.policy == "exact":
+            return -(-qlen // self.tile_tokens)
+        if self.one_tile:
+            return min(qlen, 1)
+        return qlen if 2 * self.heads > self.rows else -(-qlen * self.heads // self.rows)
+
+
+def mla_plan_variant(shape: DecodeShape, schedule: Schedule, dispatch: MlaDispatch) -> MlaPlanVariant:
+    """The schedule of a plan as the kernel's constants; the tiling of `exact` ignores the shape's."""
+    return MlaPlanVariant(
+        policy=schedule.policy,
+        granularity=schedule.granularity,
+        overhead=schedule.overhead,
+        tile_tokens=schedule.tile_tokens,
+        heads=shape.heads // shape.fold,
+        rows=shape.rows,
+        one_tile=shape.max_qlen * shape.heads <= shape.rows,
+        fold=shape.fold,
+        lanes=dispatch.plan_lanes,
+    )
+
+
 def plain_splits(batch: int, keys: int, compute_units: int, most: int = MAX_SPLITS) -> int:
     """Splits that keep most compute units busy for their charge; ties go to fewer (AITER aiter/mla.py)."""
 
@@ -144,7 +206,7 @@ def mla_decode_variant(
     tokens = min(max_qlen, -(-shape.rows // width))
     native = fp8 in target.native_fp8
     units = PROFILES[target.arch].compute_units if target.arch in PROFILES else None
-    block_m, block_n, warps, stages = _tile(target, tokens * width, kv)
+    block_m, block_n, warps, stages = _tile(target, tokens * width, kv, native)
     # An interpreter pays for programs, a device for programs that are too few.
     rows = 16 if target.backend == "interpreter" else 1
     return MlaDecodeVariant(
@@ -171,11 +233,15 @@ def mla_reduce_variant(target: Target, *, fold: int = 1, tile_tokens: int = 1) -
     return MlaReduceVariant(fold=fold, tile_tokens=tile_tokens, rows=rows)
 
 
-def _tile(target: Target, rows: int, kv: Element) -> tuple[int, int, int, int]:
+def _tile(target: Target, rows: int, kv: Element, native: bool) -> tuple[int, int, int, int]:
     """(rows, keys, waves, stages) of a tile."""
     fitting = max(16, min(64, 1 << max(0, rows - 1).bit_length()))
     if target.backend == "cuda":
         if fitting == 64:
             return 64, 32 if kv == "bf16" else 64, 8, 2
         return fitting, 64 if kv == "fp8" else 32, 4, 2
-    return fitting, 32, 4, 1
+    # Eight waves spill on CDNA; four of them hold 64 rows, and a second stage only beside 16.
+    if fitting == 16:
+        return (16, 64, 4, 1) if kv == "fp8" else (16, 32, 4, 2)
+    # Decoding a foreign flavour by integers takes registers, too.
+    return (fitting if kv == "bf16" or native else 32), 32, 4, 1

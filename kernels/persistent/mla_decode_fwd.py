@@ -417,9 +417,7 @@ def mla_decode_fwd(
     persistent = all_or_none(six)
     if persistent != (variant.path == "persistent"):
         given = "all" if persistent else "none"
-        raise PlanError(
-            f"path {variant.path!r} was chosen, but {given} of the plan's buffers are given; choose by them"
-        )
+        raise PlanError(f"path {variant.path!r} is chosen, but {given} of the plan's buffers are given; choose by them")
     page_size, page_stride, token_stride = _geometry(kv_buffer)
     _require_shapes(q, o, q_scale, kv_scale)
     if len(q) == 0 or max_seqlen_q == 0:
@@ -465,7 +463,7 @@ def mla_decode_fwd(
     if logits.shape[-2] != width or attn_lse.shape[1] != width or work_info_set.shape[1] != WORDS:
         raise LayoutError(
             f"logits is {tuple(logits.shape)}, attn_lse {tuple(attn_lse.shape)}, work_info_set "
-            f"{tuple(work_info_set.shape)}; rows of {width} heads (folded {variant.fold} times) and {WORDS} words are due"
+            f"{tuple(work_info_set.shape)}; due are rows of {width} heads (folded {variant.fold} times), {WORDS} words"
         )
     _mla_decode_persistent_kernel[(work_indptr.numel() - 1,)](
         codes,

@@ -79,7 +79,7 @@ def mla_decode_fwd(
     kv_scale: float,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Decoded:
-    """Golden of a decode; CPU tensors. q: bf16 or codes [T, H, 576] of the real heads; scales 1 where there are none."""
+    """Golden of a decode; CPU tensors. q: bf16 or codes [T, H, 576] of the real heads; no scale is a scale of 1."""
     queries = elements(q, cache.fp8) * q_scale
     rows: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.zeros(0, q.shape[2]), torch.zeros(0))] * len(q)
     for token, request, sees in cache.tokens():

@@ -9,9 +9,11 @@ import torch
 
 from rocassay.harness.arch import Target, profile
 from rocassay.harness.codegen import CodeObject, captured, compile_launch
-from rocassay.kernels.persistent.dispatch import MlaPath, mla_decode_variant
+from rocassay.kernels.persistent.dispatch import DISPATCH, MlaPath, mla_decode_variant, mla_plan_variant
 from rocassay.kernels.persistent.mla_decode_fwd import mla_decode_fwd
-from rocassay.kernels.persistent.shapes import Element
+from rocassay.kernels.persistent.mla_plan import mla_plan
+from rocassay.kernels.persistent.planner import Policy, Schedule
+from rocassay.kernels.persistent.shapes import DecodeShape, Element
 
 ARCHES = ("gfx942", "gfx950")
 BF16_DOT = r"v_mfma_f32_\d+x\d+x\d+_?bf16"
@@ -109,7 +111,10 @@ def test_a_latent_row_is_loaded_once_with_sixteen_bytes_a_lane(arch: str) -> Non
     query, query_rope = (variant.block_m * dims * 2 / a_load for dims in (512, 64))
     code = codes(arch, "bf16", "e4m3fn", 16)[0]
     wide = code.instructions(r"(global|buffer)_load_dwordx4")
-    assert len(wide) == sum(max(1, round(count)) for count in (latent, rope, query, query_rope))
+    # The prologue of the pipeline loads one tile more a stage.
+    loads = [max(1, round(count)) for count in (latent, rope)]
+    once = sum(max(1, round(count)) for count in (query, query_rope))
+    assert len(wide) == variant.num_stages * sum(loads) + once
     assert not code.instructions(r"(global|buffer)_load_(u|s)short")
 
 
@@ -128,3 +133,22 @@ def test_both_stages_build_for_hopper(heads: int, kind: Element) -> None:
     assert "mma" in stage.asm
     assert stage.lds_bytes <= 227 * 1024
     assert "mma" not in reduce.asm
+
+
+@cache
+def plan_code(arch: str, policy: Policy, heads: int) -> CodeObject:
+    shape = DecodeShape("gfx942", heads, 4)
+    schedule = Schedule.v1_2(shape, workers=8)
+    if policy == "exact":
+        schedule = Schedule.exact(workers=8, heads=16, tile_rows=128, granularity=16, overhead=2)
+    outputs = (torch.zeros(2, dtype=torch.int64), ints(9), ints(999, 8), ints(1000), ints(999, 2), ints(999))
+    variant = mla_plan_variant(shape, schedule, DISPATCH)
+    launches = captured(lambda: mla_plan(ints(5), ints(5), ints(4), *outputs, page_size=1, max_qlen=4, variant=variant))
+    return compile_launch(launches[0], arch)
+
+
+@pytest.mark.parametrize("policy", ["exact", "v1.2"])
+@pytest.mark.parametrize("arch", [*ARCHES, "sm90"])
+def test_the_planner_is_one_program_without_scratch_memory(arch: str, policy: Policy) -> None:
+    code = plan_code(arch, policy, 64)
+    assert (code.spills, code.scratch_bytes) == (0, 0)

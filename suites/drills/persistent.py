@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -82,8 +83,9 @@ def _planned_for_bf16(operands: Operands) -> Operands:
     lists = (tensors[name] for name in ("qo_indptr", "kv_indptr", "kv_last_page_lens"))
     rows, pages, last = (t.tolist() for t in lists)
     page = tensors["kv_buffer"].shape[1]
-    keys = [(e - b - 1) * page + tail if e > b else 0 for b, e, tail in zip(pages, pages[1:], last, strict=False)]
-    batch = Batch(tuple(e - b for b, e in zip(rows, rows[1:], strict=False)), tuple(keys), page)
+    spans = zip(itertools.pairwise(pages), last, strict=True)
+    keys = [(end - begin - 1) * page + tail if end > begin else 0 for (begin, end), tail in spans]
+    batch = Batch(tuple(e - b for b, e in itertools.pairwise(rows)), tuple(keys), page)
     shape = DecodeShape("gfx950", tensors["q"].shape[1], batch.max_qlen, "bf16", "bf16")
     schedule = schedule_of(shape, "exact", workers=len(tensors["work_indptr"]) - 1, page_size=page, causal=True)
     return replace(operands, inputs={**tensors, **planned(batch, shape, schedule).tensors})
@@ -314,4 +316,74 @@ _fault(
     ),
     lambda case: case.recipe == "wide",
     VALUES | MEMORY,
+)
+
+
+def _smaller(operands: Operands) -> Operands:
+    """Buffers for one request less than are planned."""
+    rows = operands.inputs["last_page_lens"].numel()
+    short = {
+        name: tensor if name == "work_indptr" else tensor[: len(tensor) * (rows - 1) // rows - 3].clone()
+        for name, tensor in operands.outputs.items()
+    }
+    return replace(operands, outputs=short)
+
+
+_fault(
+    "ps-buffers-sized-by-max-num-seqs",
+    "vllm-project/vllm#41016",
+    "the buffers are sized for fewer requests than a captured graph plans",
+    PLAN,
+    ChangeInputs(_smaller),
+    lambda _: True,
+    frozenset({"crash"}),
+)
+
+BYTES = frozenset({"bytes"})
+
+_fault(
+    "mla-plan-tail-not-repeated",
+    "vLLM dense MLA decode: unused reduce_indptr rows repeat the last value",
+    "the rows of reduce_indptr behind the last tile keep what they held",
+    PLAN,
+    _line(PLAN, "for first in range(group + 1, groups + 1, LANES):", "for first in range(group + 1, 0, LANES):"),
+    lambda _: True,
+    BYTES,
+)
+
+_fault(
+    "mla-plan-charge-forgotten",
+    "ROCm/aiter csrc/kernels/mla/metadata: every item is charged",
+    "items are not charged to their workgroup, which then holds more than its quota",
+    PLAN,
+    _line(PLAN, "left = left - take - OVERHEAD", "left = left - take"),
+    # A charge is as much as 256 keys there.
+    lambda case: case["policy"] == "v1.2" and case.block_size == 1 and case["requests"] == 7,
+    BYTES,
+)
+
+_fault(
+    "mla-plan-cut-leaves-blind-row",
+    "ROCm/aiter#4711",
+    "a cut falls among the last keys, of which the first row of a tile sees none",
+    PLAN,
+    _line(
+        PLAN, "whole = (left >= rest + OVERHEAD) | ((room > 0) & (cut >= barrier))", "whole = left >= rest + OVERHEAD"
+    ),
+    lambda case: case["keys"] != "mixed",
+    BYTES,
+)
+
+_fault(
+    "mla-plan-page-tail-forgotten",
+    "ROCm/aiter#2977",
+    "the last page counts as full: a plan reads keys that do not exist yet",
+    PLAN,
+    _line(
+        PLAN,
+        "return first, tl.where(pages > 0, (pages - 1) * PAGE_SIZE + last, 0)",
+        "return first, tl.where(pages > 0, pages * PAGE_SIZE + 0 * last, 0)",
+    ),
+    lambda case: case.block_size > 1,
+    BYTES,
 )

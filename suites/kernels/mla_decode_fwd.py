@@ -208,8 +208,8 @@ def _placements(case: Case, q: tuple[int, ...], cache: tuple[int, ...]) -> dict[
 
 
 def _cache(case: Case, tensors: Mapping[str, Any]) -> reference.Cache:
-    lists = (tensors[name] for name in ("kv_buffer", "qo_indptr", "kv_indptr", "kv_indices", "kv_last_page_lens"))
-    return reference.Cache(*lists, fp8=case.fp8, causal=bool(case["causal"]))
+    names = ("kv_buffer", "qo_indptr", "kv_indptr", "kv_indices", "kv_last_page_lens")
+    return reference.Cache(**{name: tensors[name] for name in names}, fp8=case.fp8, causal=bool(case["causal"]))
 
 
 def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
@@ -228,10 +228,10 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
         return whole
 
     seen = spread(torch.ones_like(attended.value, dtype=torch.bool))
-    parts = (spread(part) for part in (attended.value, attended.sigma, attended.bound))
-    model = PerHead(*parts, seen, share=spread(attended.share), model_holds=not attended.flat)
-    sums = (spread(part) for part in (lse.value, lse.sigma, lse.bound))
-    return {"o": model, "final_lse": Whitened(*sums, seen[..., 0], model_holds=False)}
+    value, sigma, bound = (spread(part) for part in (attended.value, attended.sigma, attended.bound))
+    model = PerHead(value, sigma, bound, seen, share=spread(attended.share), model_holds=not attended.flat)
+    sums = spread(lse.value), spread(lse.sigma), spread(lse.bound)
+    return {"o": model, "final_lse": Whitened(sums[0], sums[1], sums[2], seen[..., 0], model_holds=False)}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
@@ -278,7 +278,7 @@ def expected_kernels(case: Case) -> tuple[str, ...]:
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Query row, its request, kernel head, and for the state its dimension."""
     request = int((operands.inputs["qo_indptr"] <= index[0]).sum()) - 1
-    where: dict[str, int | str] = {"query": index[0], "request": request, "head": index[1]}
+    where = {"query": index[0], "request": request, "head": index[1]}
     if output == "o":
         where["dim"] = index[2]
     return Coordinate(output=output, index=index, where=where)
@@ -337,7 +337,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan(
             (("p", "bfloat16"), ("out", "bfloat16")),
-            "scores of exact elements in fp32; weights meet the values as bf16 (fp16 where both are FP8), parts are fp32",
+            "scores are fp32 sums; weights meet the values as bf16 (as fp16 where both are FP8), and parts stay fp32",
         ),
         locate=locate,
         faults=(

@@ -126,7 +126,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
 
 
 def _empty_rows(lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int, ...], height: int) -> None:
-    """Head 0: no key in the first part; head 1: only in the last; head 2: in none; head 3: in none of the first nine."""
+    """Head 0 has no key in the first part, head 1 one only in the last, head 2 none, head 3 none in the first eight."""
     first = 0
     for size in sizes:
         for number, slot in enumerate(slots[first : first + size]):
@@ -168,9 +168,8 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     written = reduced.written[:, None, None].expand(model.value.shape)
     kept = initial["final_output"].double()
     value = torch.where(written, model.value, kept)
-    parts = (torch.where(written, part, 0.0) for part in (model.sigma, model.bound))
-    seen = torch.ones_like(written)
-    found: dict[str, Whitened] = {"final_output": PerHead(value, *parts, seen)}
+    sigma, bound = (torch.where(written, part, 0.0) for part in (model.sigma, model.bound))
+    found: dict[str, Whitened] = {"final_output": PerHead(value, sigma, bound, torch.ones_like(written))}
     if "final_lse" in initial:
         rows = reduced.written[:, None].expand(reduced.lse.value.shape)
         sums = torch.where(rows, reduced.lse.value, initial["final_lse"].double())
@@ -191,7 +190,7 @@ def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaReduceVaria
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Query row, its tile, head, and for the state its dimension."""
-    where: dict[str, int | str] = {"query": index[0], "group": index[0] // case.integer("tokens"), "head": index[1]}
+    where = {"query": index[0], "group": index[0] // case.integer("tokens"), "head": index[1]}
     if output == "final_output":
         where["dim"] = index[2]
     return Coordinate(output=output, index=index, where=where)
@@ -234,7 +233,8 @@ OP = register(
             "mla-partial-offset-int32",
         ),
         probes=(
-            Dispatch(lambda case: ("_mla_reduce_kernel",)),
+            Dispatch(lambda _: ("_mla_reduce_kernel",)),
+            HostSync(),
             Strides(),
             Poison(),
             Invariance("part-order", reverse_parts, "a sum does not depend on the order of its parts"),

@@ -21,3 +21,8 @@ EXPECTED = expect(
 
 EXPECTED_REDUCE = expect(Matrix(ops=("mla_reduce",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn",), block_sizes=(1,)))
 """Parts are fp32 and not paged: flavour and block size are fixed words."""
+
+EXPECTED_PLAN = expect(
+    Matrix(ops=("mla_plan",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn",), block_sizes=(1, 16, 64))
+)
+"""A plan holds no FP8 code: the flavour is a fixed word."""

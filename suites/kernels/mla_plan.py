@@ -1,0 +1,222 @@
+"""Op `mla_plan`: the plan of persistent decode made on the device, byte for byte as the host planner makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from rocassay.harness.arch import Target
+from rocassay.harness.cases import Case, Value
+from rocassay.harness.gates import ExactBytes
+from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.ops import Op, Tier, register
+from rocassay.harness.plan import RoundingPlan
+from rocassay.harness.probes import Dispatch, HostSync, Invariance
+from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.results import Coordinate
+from rocassay.kernels.persistent.buffers import NAMES, Buffers, decode_sizes
+from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaPlanVariant, mla_plan_variant
+from rocassay.kernels.persistent.planner import Lengths, Policy, Schedule, plan_decode, write
+from rocassay.kernels.persistent.shapes import DecodeShape, Element
+from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
+
+NAME = "mla_plan"
+WORKERS = (1, 3, 5, 80, 256, 304)
+OUTPUTS = NAMES[1:]
+SPARE = 3
+"""Elements or rows of every buffer beyond the largest plan; work_indptr has none to spare."""
+
+STALE = -7
+
+BLIND = {"exact": 193, "v1.2": 1089}
+"""Keys of each of four requests that five workgroups would cut one key before the end."""
+
+
+def cases(tier: Tier) -> Iterable[Case]:
+    """Quick: both policies, page sizes, query lengths, folds, capped splits, and few or many workgroups."""
+    for arch in ARCHES:
+        for policy in ("exact", "v1.2"):
+            for page in PAGE_SIZES:
+                yield _case(arch, page, policy=policy)
+                yield _case(arch, page, policy=policy, qlen=4, ragged=1, workers=3)
+            yield _case(arch, 1, policy=policy, workers=80, requests=3)
+            yield _case(arch, 1, policy=policy, splits=1, workers=16)
+            yield _case(arch, 1, policy=policy, keys=BLIND[policy], requests=4, qlen=4)
+            yield _case(arch, 1, policy=policy, heads=64, qlen=2)
+            yield _case(arch, 1, policy=policy, heads=128, qlen=3, dtype="fp8", ragged=arch == "gfx942")
+            yield _case(arch, 16, policy=policy, causal=0, qlen=4, ragged=1)
+            yield _case(arch, 1, policy=policy, qlen=16, requests=4, ragged=1)
+        if tier != "quick":
+            yield from _full(arch)
+
+
+def _full(arch: str) -> Iterable[Case]:
+    for policy in ("exact", "v1.2"):
+        for workers in WORKERS:
+            for page in PAGE_SIZES:
+                yield _case(arch, page, policy=policy, workers=workers, qlen=2, ragged=1, requests=12)
+        for heads in (16, 32, 48, 64, 96, 128):
+            for dtype in ("bf16", "fp8"):
+                for splits in (0, 8):
+                    yield _case(arch, 1, policy=policy, heads=heads, dtype=dtype, qlen=4, splits=splits)
+        yield _case(arch, 1, policy=policy, requests=300, workers=256)
+
+
+def _case(arch: str, page: int, **params: Value | bool) -> Case:
+    defaults: dict[str, Value | bool] = {
+        "policy": "exact", "heads": 16, "dtype": "bf16", "qlen": 1, "requests": 7, "workers": 5, "splits": 0,
+        "causal": 1, "ragged": 0, "keys": "mixed",
+    }  # fmt: skip
+    chosen = {name: int(value) if isinstance(value, bool) else value for name, value in (defaults | params).items()}
+    return Case(NAME, arch, FP8S[0], page, tuple({"chip": arch, **chosen}.items()))
+
+
+def _shape(case: Case) -> DecodeShape:
+    kind = cast("Element", case["dtype"])
+    return DecodeShape(str(case["chip"]), case.integer("heads"), case.integer("qlen"), kind, kind)
+
+
+def _schedule(case: Case, shape: DecodeShape) -> Schedule:
+    page, splits = case.block_size, case.integer("splits") or None
+    workers, causal = case.integer("workers"), bool(case["causal"])
+    if case["policy"] == "exact":
+        heads = shape.heads // shape.fold
+        return Schedule.exact(
+            workers=workers, heads=heads, tile_rows=shape.rows, granularity=max(16, page), overhead=2,
+            page_size=page, causal=causal, max_splits=splits,
+        )  # fmt: skip
+    granularity = 16 if page == 1 else 2
+    return Schedule.v1_2(
+        shape, workers=workers, kv_granularity=granularity, page_size=page, causal=causal, max_splits=splits
+    )
+
+
+def inputs(case: Case, stream: Stream) -> Operands:
+    """Lengths around 0, the query length and the edges of units, one long request; buffers full of stale numbers."""
+    shape = _shape(case)
+    schedule = _schedule(case, shape)
+    count, qlen, page = case.integer("requests"), case.integer("qlen"), case.block_size
+    q_lens = np.full(count, qlen)
+    if case["ragged"]:
+        q_lens = stream.child("q_lens").integers(0, qlen + 1, count)
+        q_lens[1 % count] = qlen
+    units = stream.child("units").integers(1, 12, count)
+    kinds = np.stack(
+        [
+            units * schedule.granularity + stream.child("beside").integers(-1, 2, count),
+            stream.child("short").integers(0, qlen + 2, count),
+            stream.child("any").integers(0, 700, count),
+        ]
+    )
+    keys = kinds[stream.child("kind").integers(0, len(kinds), count), np.arange(count)]
+    keys[0], keys[count // 2] = 3000, 0
+    if case["keys"] != "mixed":
+        keys[:] = case.integer("keys")
+    pages = -(-keys // page)
+    last = np.where(pages > 0, keys - (pages - 1) * page, 1)
+    sizes = decode_sizes(
+        batch=count * shape.fold,
+        tiles=mla_plan_variant(shape, schedule, DISPATCH).tiles_of(qlen),
+        workers=schedule.workers,
+        max_splits=schedule.max_splits,
+    )
+    roomy = replace(sizes, work=sizes.work + SPARE, groups=sizes.groups + SPARE, partials=sizes.partials + SPARE)
+    buffers = Buffers.allocate(roomy, STALE)
+    return Operands(
+        inputs={
+            "qo_indptr": torch.tensor(np.append(0, np.cumsum(q_lens)), dtype=torch.int32),
+            "kv_indptr": torch.tensor(np.append(0, np.cumsum(pages)), dtype=torch.int32),
+            "last_page_lens": torch.tensor(last, dtype=torch.int32),
+        },
+        outputs={name: torch.from_numpy(getattr(buffers, name)) for name in OUTPUTS},
+        scalars={"page_size": page, "max_qlen": qlen, "causal": case.integer("causal")}
+        | ({"max_splits": case.integer("splits")} if case["splits"] else {}),
+        # Addresses differ from run to run: they are written, but not compared.
+        workspaces={"work_metadata": torch.zeros(2, dtype=torch.int64)},
+    )
+
+
+def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
+    """The host planner's buffers."""
+    filled = {name: tensor.clone() for name, tensor in operands.outputs.items()}
+    _fill(case, operands.inputs, filled)
+    return {name: ExactBytes(tensor) for name, tensor in filled.items()}
+
+
+def _fill(case: Case, lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> None:
+    shape = _shape(case)
+    schedule = _schedule(case, shape)
+    columns = (lists[name].cpu().numpy() for name in ("qo_indptr", "kv_indptr", "last_page_lens"))
+    plan = plan_decode(Lengths.dense(*columns, page_size=case.block_size, fold=shape.fold), schedule)
+    six = Buffers(np.zeros(2, np.uint64), *(buffers[name].numpy() for name in OUTPUTS))
+    write(plan, six, policy=cast("Policy", case["policy"]))
+
+
+def peer(case: Case, arguments: dict[str, Any]) -> None:
+    """The host planner, by way of the host."""
+    host = {name: arguments[name].cpu() for name in OUTPUTS}
+    _fill(case, arguments, host)
+    for name, tensor in host.items():
+        arguments[name].copy_(tensor)
+
+
+def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaPlanVariant:
+    """The schedule's constants."""
+    shape = _shape(case)
+    return mla_plan_variant(shape, _schedule(case, shape), dispatch)
+
+
+def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
+    """Row of a buffer; fields of a work item are batch, slot, q start and end, kv start and end, tokens behind, 0."""
+    where = {"row": index[0]}
+    if output == "work_info_set":
+        where["field"] = index[1]
+    return Coordinate(output=output, index=index, where=where)
+
+
+def other_content(case: Case, operands: Operands) -> Transformed:
+    """The same lists into buffers that hold zeros; what is never written comes back as it was."""
+    blank = {name: torch.zeros_like(tensor) for name, tensor in operands.outputs.items()}
+    untouched = {name: e.expected == STALE for name, e in golden(case, operands).items()}
+
+    def back(outputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {
+            name: torch.where(untouched[name] & (tensor == 0), operands.outputs[name], tensor)
+            for name, tensor in outputs.items()
+        }
+
+    return case, replace(operands, outputs=blank), back
+
+
+OP = register(
+    Op(
+        name=NAME,
+        contract="the six buffers of a persistent plan, equal to the host planner's in every byte, without a host sync",
+        launcher="rocassay.kernels.persistent.mla_plan:mla_plan",
+        inputs=inputs,
+        golden=golden,
+        peer=peer,
+        variant=variant,
+        dispatch=DISPATCH,
+        cases=cases,
+        plan=RoundingPlan((), "integers only"),
+        locate=locate,
+        faults=(
+            "ps-buffers-sized-by-max-num-seqs",
+            "mla-plan-tail-not-repeated",
+            "mla-plan-charge-forgotten",
+            "mla-plan-cut-leaves-blind-row",
+            "mla-plan-page-tail-forgotten",
+        ),
+        probes=(
+            Dispatch(lambda _: ("_mla_plan_kernel",)),
+            HostSync(),
+            Invariance("stale-buffers", other_content, "what a buffer held before is not part of a plan"),
+        ),
+        probed=lambda case: case["ragged"] == 1,
+    )
+)
