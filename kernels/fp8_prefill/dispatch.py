@@ -58,7 +58,7 @@ class PrefillVariant:
     block_k: int = 64
     """Keys of one matrix product."""
 
-    num_warps: int = 8
+    num_warps: int = 4
     """Waves a program."""
 
     num_stages: int = 2
@@ -118,6 +118,8 @@ def prefill_variant(
         dot=dot,
         block_q=min(128, tile_q),
         block_k=_block_k(target, dot, tile_q),
+        # Eight waves of 64 lanes would spill: each may own but half of the registers.
+        num_warps=8 if cuda else 4,
         num_stages=3 if cuda else 2,
         reduce=reduce_variant(target, tile_q=tile_q),
     )
