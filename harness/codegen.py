@@ -107,7 +107,16 @@ def _source(launch: Launch, target: GPUTarget, options: dict[str, Any]) -> ASTSo
     bind = create_function_from_signature(kernel.signature, kernel.params, backend)
     bound, specialization, rest = bind(**launch.args, **options)
     _, signature, constexprs, attrs = kernel._pack_args(backend, dict(options), bound, specialization, rest)
-    return ASTSource(kernel, signature, constexprs, attrs)
+    return _source_type(kernel)(kernel, signature, constexprs, attrs)
+
+
+def _source_type(kernel: Any) -> Any:
+    """Triton's or Gluon's kind of source; Gluon is imported only for kernels that are written in it."""
+    if not kernel.is_gluon():
+        return ASTSource
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    return GluonASTSource
 
 
 def _metadata(text: str, name: str) -> int:

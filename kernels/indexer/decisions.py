@@ -137,6 +137,12 @@ class IndexerDispatch:
     waves_per_eu: int = 2
     """P3: WavePerEU passed to the single kernel."""
 
+    gluon_arches: frozenset[str] = _MI3XX
+    """P1 to P3: where the single kernel is the Gluon one, for the flavour that the matrix instructions multiply."""
+
+    gluon_triton: tuple[int, int] = (3, 9)
+    """First Triton release whose Gluon this package's kernels are checked with."""
+
     two_kernel_layout: LayoutName = "NORMAL"
     """P4: stage 1 has no Preshuffle option and reads block-flat pages whatever was written."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from rocassay.harness.arch import PROFILES, Target
+import triton
+
+from rocassay.harness.arch import PROFILES, Target, cdna_of
 from rocassay.harness.fp8 import format_of
 from rocassay.kernels.indexer.decisions import (
     DISPATCH,
@@ -19,12 +21,14 @@ from rocassay.kernels.indexer.decisions import (
 
 __all__ = [
     "DISPATCH",
+    "TRITON",
     "Aiter",
     "BlockSizes",
     "Decision",
     "GatherVariant",
     "IndexerDispatch",
     "KvDtype",
+    "LaunchPath",
     "LayoutName",
     "LogitsVariant",
     "WriteVariant",
@@ -35,6 +39,9 @@ __all__ = [
 
 LaunchPath: TypeAlias = Literal["single", "block_flat", "two_kernel"]
 """Shipped implementations: "block_flat" is the single kernel on NORMAL pages."""
+
+TRITON: tuple[int, int] = tuple(int(part) for part in triton.__version__.split(".")[:2])  # pyright: ignore[reportAssignmentType]
+"""Release of the Triton that is installed."""
 
 _FALLBACK_COMPUTE_UNITS = 256
 """What vLLM assumes when the device does not say."""
@@ -134,6 +141,12 @@ class LogitsVariant:
     waves_per_eu: int | None = None
     """AMD's occupancy hint; None leaves the choice to the compiler and suits every backend."""
 
+    kernel: Literal["triton", "gluon"] = "triton"
+    """Language of the single kernel; Gluon runs on ROCm devices only."""
+
+    cdna: int | None = None
+    """Generation whose matrix instructions the Gluon kernel uses, 3 or 4; None for Triton's."""
+
     def splits(self, rows: int, max_model_len: int) -> int:
         """Programs that share one request's keys, by the rule of vLLM's block-flat kernel."""
         return max(1, min(self.max_splits, -(-max_model_len // self.kv_tile), 1024 // max(1, rows)))
@@ -172,6 +185,7 @@ def logits_variant(
     ratio: int,
     path: LaunchPath | None = None,
     dispatch: IndexerDispatch = DISPATCH,
+    triton_release: tuple[int, int] = TRITON,
 ) -> LogitsVariant:
     """Decode-logits decisions with AITER's function present.
 
@@ -188,7 +202,7 @@ def logits_variant(
     dot = "fp8" if native and target.backend != "cuda" else "fp16"
     tile = _TILES.get((target.arch, dot), _Tile() if dot == "fp8" else _HALF_TILE)
     units = PROFILES[target.arch].compute_units if target.arch in PROFILES else None
-    return LogitsVariant(
+    variant = LogitsVariant(
         path=path,
         layout=layout,
         fp8=fp8,
@@ -201,3 +215,13 @@ def logits_variant(
         # Two waves halve the registers, which suits fp8 operands; upcast ones would spill.
         waves_per_eu=decision.waves_per_eu if target.backend == "hip" and dot == "fp8" else None,
     )
+    known = target.arch in dispatch.gluon_arches and triton_release >= dispatch.gluon_triton
+    if known and target.backend == "hip" and native and path != "two_kernel":
+        return _in_gluon(variant, target, block_size)
+    return variant
+
+
+def _in_gluon(variant: LogitsVariant, target: Target, block_size: int) -> LogitsVariant:
+    """Tiles that lie in one page wherever a page holds a whole number of them."""
+    tile = 128 if block_size % 128 == 0 else 64
+    return replace(variant, kernel="gluon", cdna=cdna_of(target.arch), kv_tile=tile, num_warps=4)

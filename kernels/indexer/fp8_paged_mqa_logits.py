@@ -256,6 +256,9 @@ def fp8_paged_mqa_logits(
     rows = max(1, variant.dot_rows // heads_padded)
     rows = max(min(rows, triton.next_power_of_2(next_n)), _SMALLEST_DOT // heads_padded)
     columns = min(max_model_len, block_tables.shape[1] * block_size)
+    if variant.kernel == "gluon":
+        _score_in_gluon(codes, kv_cache, weights, context_lens, block_tables, logits, columns, max_model_len, variant)
+        return
     per_head = variant.path == "two_kernel"
     output = workspace if per_head and workspace is not None else logits
     head_stride = output.stride(0) if per_head else 0
@@ -296,6 +299,24 @@ def fp8_paged_mqa_logits(
         # The workspace may be larger than this launch needs.
         shares = output[:heads, : batch * next_n]
         _sum_heads(shares, context_lens, logits, columns, max_model_len, next_n, variant)
+
+
+def _score_in_gluon(
+    codes: torch.Tensor,
+    kv_cache: torch.Tensor,
+    weights: torch.Tensor,
+    context_lens: torch.Tensor,
+    block_tables: torch.Tensor,
+    logits: torch.Tensor,
+    columns: int,
+    max_model_len: int,
+    variant: LogitsVariant,
+) -> None:
+    # Imported late: older Triton releases have no such Gluon, and CUDA and the interpreter have no use for it.
+    from rocassay.kernels.indexer.fp8_paged_mqa_logits_gluon import score_pages
+
+    if columns:
+        score_pages(codes, kv_cache, weights, context_lens, block_tables, logits, columns, max_model_len, variant)
 
 
 def _sum_heads(

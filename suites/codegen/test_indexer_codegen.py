@@ -12,7 +12,7 @@ from rocassay.harness.arch import Target, profile
 from rocassay.harness.codegen import CodeObject, captured, compile_launch
 from rocassay.harness.engines.launch import Launch
 from rocassay.kernels.indexer.cp_gather_indexer_k_quant_cache import cp_gather_indexer_k_quant_cache
-from rocassay.kernels.indexer.dispatch import LogitsVariant, gather_variant, logits_variant, write_variant
+from rocassay.kernels.indexer.dispatch import LaunchPath, LogitsVariant, gather_variant, logits_variant, write_variant
 from rocassay.kernels.indexer.fp8_paged_mqa_logits import fp8_paged_mqa_logits
 from rocassay.kernels.indexer.indexer_k_quant_and_cache import indexer_k_quant_and_cache
 
@@ -76,12 +76,16 @@ def logits_launches(variant: LogitsVariant, *, heads: int = 64, next_n: int = 1,
     )
 
 
+def triton_variant(arch: str, fp8: str, block_size: int, path: LaunchPath) -> LogitsVariant:
+    """Decisions where the single kernel is Triton's: before the releases whose Gluon is used."""
+    return logits_variant(target(arch), fp8=fp8, block_size=block_size, ratio=1, path=path, triton_release=(3, 8))
+
+
 @cache
 def logits_code(
     arch: str, fp8: str, heads: int = 64, next_n: int = 1, block_size: int = 64, two: bool = False
 ) -> tuple[CodeObject, ...]:
-    variant = logits_variant(target(arch), fp8=fp8, block_size=block_size, ratio=1)
-    variant = replace(variant, path="two_kernel" if two else "single")
+    variant = triton_variant(arch, fp8, block_size, "two_kernel" if two else "single")
     launches = logits_launches(variant, heads=heads, next_n=next_n, block_size=block_size)
     return tuple(compile_launch(launch, arch) for launch in launches)
 
@@ -120,8 +124,7 @@ def test_a_foreign_flavour_is_multiplied_in_fp16_after_an_exact_upcast(arch: str
 @pytest.mark.parametrize(("arch", "fp8"), NATIVE)
 def test_the_wrong_flavour_claimed_native_shows_as_a_dot_without_fp8_matrix_instructions(arch: str, fp8: str) -> None:
     foreign = {"e4m3fn": "e4m3fnuz", "e4m3fnuz": "e4m3fn"}[fp8]
-    variant = logits_variant(target(arch), fp8=fp8, block_size=64, ratio=1)
-    (launch,) = logits_launches(replace(variant, fp8=foreign))
+    (launch,) = logits_launches(replace(triton_variant(arch, fp8, 64, "single"), fp8=foreign))
     fp8_dot = profile(arch).fp8_matrix_instruction
     assert fp8_dot is not None
     assert not compile_launch(launch, arch).instructions(fp8_dot)

@@ -22,7 +22,7 @@ from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.probes.probe import Observation
 from rocassay.harness.results import Coordinate
-from rocassay.kernels.indexer.dispatch import DISPATCH, IndexerDispatch, LogitsVariant, logits_variant
+from rocassay.kernels.indexer.dispatch import DISPATCH, TRITON, IndexerDispatch, LogitsVariant, logits_variant
 from rocassay.references.indexer import fp8_paged_mqa_logits as reference
 from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.indexer_inputs import (
@@ -192,10 +192,29 @@ def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVari
     )
 
 
-def expected_kernels(case: Case) -> tuple[str, ...]:
-    """One kernel on gfx942 and gfx950; two only where they are asked for."""
-    single = ("_score_pages_kernel",)
-    return (*single, "_sum_heads_kernel") if case["path"] == "two_kernel" else single
+FIRST_GLUON = (3, 9)
+"""First Triton release with which the Gluon kernel is expected, repeated apart from the dispatcher."""
+
+
+def expected_kernels(case: Case, target: Target) -> tuple[str, ...]:
+    """One kernel on gfx942 and gfx950, in Gluon on ROCm for the arch's own flavour; two where they are asked for."""
+    if case["path"] == "two_kernel":
+        return ("_score_pages_kernel", "_sum_heads_kernel")
+    own = case.fp8 == {"gfx942": "e4m3fnuz", "gfx950": "e4m3fn"}[case.arch]
+    gluon = target.backend == "hip" and own and TRITON >= FIRST_GLUON
+    return ("_score_pages_gluon_kernel",) if gluon else ("_score_pages_kernel",)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchOnTarget:
+    """The dispatch probe where the expected kernels depend on what executes them."""
+
+    name: str = "dispatch"
+    reruns: bool = False
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red when other kernels, or another number of them, were launched."""
+        return Dispatch(lambda case: expected_kernels(case, seen.target)).check(seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +229,16 @@ class Scratch:
         reason = "a scratch as many times larger than the logits as there are heads is what the single kernel saves"
         if seen.provider != "rocassay":
             return Verdict(self.name, True, f"the scratch of provider {seen.provider} is its own", reason=reason)
-        scratch = int(seen.placed.arguments()["workspace"].data_ptr())
+        scratch = seen.placed.arguments()["workspace"]
         holders = [launch.name for launch in seen.trace.launches if _holds(launch, scratch)]
         wanted = 2 if seen.case["path"] == "two_kernel" else 0
         detail = f"scratch held by {' + '.join(holders) or 'no kernel'}"
         return Verdict(self.name, len(holders) == wanted, detail, float(len(holders)), float(wanted), reason)
 
 
-def _holds(launch: Launch, address: int) -> bool:
-    return any(isinstance(value, torch.Tensor) and value.data_ptr() == address for value in launch.args.values())
+def _holds(launch: Launch, scratch: Any) -> bool:
+    tensors = [value for value in launch.args.values() if isinstance(value, torch.Tensor)]
+    return any(tensor.data_ptr() == scratch.data_ptr() for tensor in tensors)
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
@@ -291,7 +311,7 @@ OP = register(
             "indexer-block-id-int32",
         ),
         probes=(
-            Dispatch(expected_kernels),
+            DispatchOnTarget(),
             Scratch(),
             Strides(),
             Poison(),
