@@ -94,6 +94,7 @@ class Controller:
         self.options = options
         self.path = options.out / RESULTS
         self.broken = ""
+        self._peaks: dict[int, int] = {}
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
@@ -172,6 +173,10 @@ class Controller:
         parsed = CaseRecord.model_validate_json(record)
         self._append(parsed.model_copy(update={"run_id": self.run_id}))
 
+    def needs(self, process: int, resident: int) -> None:
+        """Note how many bytes a process that judges cases has had resident."""
+        self._peaks[process] = max(resident, self._peaks.get(process, 0))
+
     def crashed(self, nodeid: str, text: str) -> None:
         """Record an item whose process died or whose harness failed; items of other suites are ignored."""
         found = re.search(r"\[(?:([\w-]+)@)?(\w+:.*)\]$", nodeid)
@@ -199,7 +204,14 @@ class Controller:
         """Write the end line and return the reasons for which the verdict is red."""
         if not self.broken:
             seconds = time.perf_counter() - self._start
-            end = RunEnd(run_id=self.run_id, finished=_now(), seconds=seconds, interrupted=interrupted)
+            end = RunEnd(
+                run_id=self.run_id,
+                finished=_now(),
+                seconds=seconds,
+                interrupted=interrupted,
+                peak_bytes=sum(self._peaks.values()),
+                processes=len(self._peaks),
+            )
             try:
                 self._writer.append(end)
             except ResultsError as error:
@@ -217,7 +229,17 @@ class Controller:
             lines.append(f"drills: {red} of {len(assay.drills)} red, as they must be")
         reasons = [self.broken] if self.broken else assay.red_reasons()
         lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
+        lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
+
+
+def cost(end: RunEnd) -> str:
+    """Wall time and memory of a run, in words."""
+    told = f"wall time: {end.seconds:.1f} s"
+    if not end.processes:
+        return told
+    whose = "its process" if end.processes == 1 else f"the sum over {end.processes} processes"
+    return f"{told}; peak memory: {end.peak_bytes / 2**30:.2f} GiB (largest resident size, {whose})"
 
 
 def _now() -> str:

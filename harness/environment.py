@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 PACKAGES = ("rocassay", "torch", "triton", "numpy", "amd-aiter", "vllm")
@@ -35,6 +37,19 @@ def commit() -> str:
     head = _output(git, "-C", str(root), "rev-parse", "--short=12", "HEAD")
     changed = _output(git, "-C", str(root), "status", "--porcelain", "--untracked-files=no")
     return head + ("+" if head and changed else "")
+
+
+def peak_memory() -> int:
+    """Bytes that this process ever had resident.
+
+    The kernel's own high-water mark: `ru_maxrss` would begin with that of the process which started this one.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return size if sys.platform == "darwin" else 1024 * size
 
 
 def _output(*command: str) -> str:

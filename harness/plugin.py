@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from rocassay.harness.controller import Controller
     from rocassay.harness.faults import Fault
     from rocassay.harness.judge import Judge
+    from rocassay.harness.results import CaseRecord
 
 RECORD = "rocassay-record"
 """User property under which a worker sends a record to the controller."""
+
+PEAK = "rocassay-peak"
+"""User property under which a worker tells its process id and the bytes it ever had resident."""
 
 _OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 _CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
@@ -171,6 +175,14 @@ def _leave_if_lost(judge: Judge, config: pytest.Config) -> None:
         os._exit(70)
 
 
+def _send(node: pytest.Item, record: CaseRecord) -> None:
+    """Attach the record, and what the process needed so far, to the item's report."""
+    from rocassay.harness.environment import peak_memory
+
+    node.user_properties.append((RECORD, record.model_dump_json()))
+    node.user_properties.append((PEAK, f"{os.getpid()} {peak_memory()}"))
+
+
 @pytest.fixture
 def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Judge a case, record the verdict and fail unless it is green."""
@@ -180,7 +192,7 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
     def run(case: Case) -> None:
         record = _judge(case)
         _leave_if_lost(_judge, request.config)
-        request.node.user_properties.append((RECORD, record.model_dump_json()))
+        _send(request.node, record)
         if record.status is Status.NOT_RUN and not is_expected(record, request.config.stash[_OPTIONS]):
             pytest.skip(record.reason)
         if record.status not in GREEN:
@@ -197,7 +209,7 @@ def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Cas
     def run(fault: Fault, case: Case) -> None:
         record = verdict_of(fault, _judge(case, fault))
         _leave_if_lost(_judge, request.config)
-        request.node.user_properties.append((RECORD, record.model_dump_json()))
+        _send(request.node, record)
         if record.status.value != "failed":
             pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)
 
@@ -209,6 +221,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if (writer := _ACTIVE.get("controller")) is None:
         return
     record = next((str(value) for name, value in report.user_properties if name == RECORD), None)
+    for peak in (str(value) for name, value in report.user_properties if name == PEAK):
+        process, _, resident = peak.partition(" ")
+        writer.needs(int(process), int(resident))
     if report.when == "call" and record is not None:
         writer.take(record)
     elif report.failed:

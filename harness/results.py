@@ -232,6 +232,10 @@ class RunEnd(Model):
     """Wall time of the run."""
     interrupted: bool = False
     """Stopped by the user before all planned cases ran."""
+    peak_bytes: int = 0
+    """Largest resident size of each process that judged cases, summed; 0 where it is not known."""
+    processes: int = 0
+    """How many processes judged cases, those that died and were replaced among them."""
 
 
 class _Versioned(BaseModel):

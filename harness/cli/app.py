@@ -206,6 +206,20 @@ def report_html(
     raise typer.Exit(write_html(results, output))
 
 
+@report.command("ops")
+def report_ops(
+    results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
+    md: Annotated[bool, typer.Option("--md", help="Print markdown.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print an HTML table.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show per op, arch, flavour and engine what ran and how near the limits it came; exit code 0 iff green."""
+    from rocassay.harness.cli.showing import show_ops
+
+    chosen = [name for name, wanted in (("md", md), ("html", html), ("json", json_)) if wanted]
+    raise typer.Exit(show_ops(results, chosen))
+
+
 def main() -> None:
     """Entry point: a known error is one sentence on stderr and exit code 2."""
     # Before numpy and torch load: the matrices are small, and workers, which inherit this, share the cores.

@@ -78,7 +78,9 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
     if not reasons:
         console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
     if assay.ends:
-        console.print(f"wall time: {assay.ends[-1].seconds:.1f} s", highlight=False)
+        from rocassay.harness.controller import cost
+
+        console.print(cost(assay.ends[-1]), highlight=False, soft_wrap=True)
     console.print(f"records: {assay.path}", highlight=False, soft_wrap=True)
 
 

@@ -128,11 +128,39 @@ def _words_of(check: Check) -> list[str]:
     return lines
 
 
+def show_ops(results: Path, forms: list[str]) -> int:
+    """Print the op table, on a terminal or in one form; exit code 0 iff the verdict is green.
+
+    RocassayError when more than one form is asked for.
+    """
+    from rocassay.reports import optable
+
+    if len(forms) > 1:
+        raise RocassayError(f"--{' and --'.join(forms)} exclude each other; pass one of them")
+    assay = read(_records_in(results))
+    rows = optable.op_table(assay)
+    printers = {"md": optable.markdown, "html": optable.html_table, "json": optable.as_json}
+    if forms:
+        sys.stdout.write(printers[forms[0]](rows))
+    else:
+        justify = ["left" if n < optable.TEXTS else "right" for n in range(len(optable.HEADINGS))]
+        columns = [Column(name, justify=side) for name, side in zip(optable.HEADINGS, justify, strict=True)]  # pyright: ignore[reportArgumentType]
+        table = Table(*columns, **_PLAIN)
+        for row in rows:
+            table.add_row(*map(Text, optable.cells(row)))
+        Console().print(table)
+    return 1 if assay.red_reasons() else 0
+
+
+def _records_in(results: Path) -> Path:
+    return results / RESULTS if results.is_dir() or not results.suffix else results
+
+
 def write_html(results: Path, output: Path | None) -> int:
     """Write the page beside the results; exit code 0 iff the verdict is green."""
     from rocassay.reports.html import write
 
-    source = results / RESULTS if results.is_dir() or not results.suffix else results
+    source = _records_in(results)
     assay = read(source)
     target = write(assay, output or source.with_name("report.html"))
     console, reasons = Console(), assay.red_reasons()

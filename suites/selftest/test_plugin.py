@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -192,3 +194,23 @@ def test_a_drill_is_red_for_pytest_exactly_when_the_fault_is_not_seen(children: 
     (record,) = read(tmp_path / "results.jsonl").drills
     assert record.status is (Status.BLIND if harmless else Status.FAILED)
     assert (f"RED: faults without a red drill: {fault}" in done.out) == harmless
+
+
+@pytest.mark.parametrize(("workers", "whose"), [(0, "its process"), (2, "the sum over 2 processes")])
+def test_a_run_says_and_records_the_memory_of_the_processes_that_judged(
+    children: Children, tmp_path: Path, workers: int, whose: str
+):
+    done = toy_run(children, tmp_path, OTHER_BLOCK_SIZE, "-n", workers)
+    (last,) = read(tmp_path / "results.jsonl").ends
+    assert 1 <= last.processes <= max(1, workers)
+    assert last.processes * 2**26 < last.peak_bytes < last.processes * 2**34, "torch, and not the machine"
+    assert f"peak memory: {last.peak_bytes / 2**30:.2f} GiB (largest resident size, " in done.out
+    assert whose in done.out or last.processes < workers
+
+
+def test_memory_of_a_process_is_its_peak_and_not_what_it_holds_now():
+    program = "from rocassay.harness.environment import peak_memory as p; b = p(); x = b'x' * 2**28"
+    program += "; x = None; print(b, p())"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    before, after = map(int, said.split())
+    assert before < 2**28 < after
