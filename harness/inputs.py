@@ -19,7 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rocassay.harness.cases import Case, Value
+from rocassay.harness.cases import Case
+
+Scalar = int | float | str
+"""A keyword argument that is no tensor."""
 
 
 class Stream:
@@ -88,7 +91,7 @@ class Operands:
     """Tensors the op may only read."""
     outputs: Mapping[str, torch.Tensor]
     """Tensors the op writes, filled with what it must leave untouched or overwrite."""
-    scalars: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    scalars: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """Further keyword arguments."""
     workspaces: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
     """Scratch memory the caller owns; poisoned, never compared."""
@@ -100,6 +103,11 @@ class Operands:
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors by name."""
         return {**self.inputs, **self.outputs, **self.workspaces}
+
+
+def _plain(value: Scalar) -> Scalar:
+    """Python's own number: its repr is the shortest text that reads back as the same bits, on every machine."""
+    return float(value) if isinstance(value, float) else value
 
 
 def mismatch(first: Operands, second: Operands) -> str | None:
@@ -131,5 +139,5 @@ def digest(operands: Operands) -> str:
         placement = operands.placements.get(name, Placement())
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {placement.strides}".encode())
         sha.update(as_bytes(tensor).numpy().tobytes())
-    sha.update(repr(sorted(operands.scalars.items())).encode())
+    sha.update(repr([(name, _plain(value)) for name, value in sorted(operands.scalars.items())]).encode())
     return sha.hexdigest()[:16]

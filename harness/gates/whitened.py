@@ -33,12 +33,12 @@ PEER_MINIMUM = 128
 """Elements below which the peer's rms z says nothing."""
 
 PEER_SPREADS = 5.0
-"""Standard deviations of the rms itself, 1 / sqrt(2n) for n Gaussian elements, granted on top: 3e-7 a side."""
+"""Standard deviations of the rms itself, 1 / sqrt(2n) for n independent elements, granted on top: 3e-7 a side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whitened:
-    """Golden and error model of a floating-point output [rows, columns]."""
+    """Golden and error model of a floating-point output [..., columns]; every index but the last names a row."""
 
     golden: torch.Tensor
     """float64 values."""
@@ -53,7 +53,7 @@ class Whitened:
     initial: torch.Tensor | None = None
     """The output before the run, for elements that must stay untouched when `outside` is given."""
     share: torch.Tensor | None = None
-    """float64 [rows]: sum of squared variance shares of errors that a row's elements have in common."""
+    """float64, one a row: sum of squared variance shares of errors that a row's elements have in common."""
     model_holds: bool = True
     """False for degenerate inputs (coherent roundings): then the bound alone is gated."""
 
@@ -80,10 +80,20 @@ class Whitened:
         return float(self.z(found.double())[rounds].square().mean().sqrt())
 
     def peer_limits(self) -> tuple[float, float]:
-        """Range of the peer's rms z in which the model is accepted, given how many elements round."""
-        count = max(1, int((self.visible & (self.sigma > 0)).sum()))
-        spread = PEER_SPREADS / math.sqrt(2 * count)
+        """Range of the peer's rms z in which the model is accepted, given how many errors are independent.
+
+        The mean square of all z is the rows' mean, weighted by their elements; a row's own variance is that of the
+        worst-row statistic. Without common errors this is 1 / sqrt(2n) for n elements.
+        """
+        count = (self.visible & (self.sigma > 0)).sum(dim=-1).double()
+        weight = count / count.sum().clamp(min=1)
+        spread = PEER_SPREADS / 2 * float((weight.square() * self._row_variance(count)).sum().sqrt())
         return PEER_RMS[0] - spread, PEER_RMS[1] + spread
+
+    def _row_variance(self, count: torch.Tensor) -> torch.Tensor:
+        """Of a row's mean square of z over `count` elements."""
+        shared = torch.zeros_like(count) if self.share is None else self.share.reshape(count.shape)
+        return KURTOSIS_MINUS_ONE * shared + 2 / count.clamp(min=1)
 
     def _nonfinite(self, output: str, found: torch.Tensor) -> Verdict:
         wanted = torch.where(self.visible, self.golden, 0.0)
@@ -153,15 +163,16 @@ class Whitened:
         if not bool(long.any()):
             return Verdict("worst-row", True, f"no row has {ROW_MINIMUM} rounded elements", 0.0, WORST_ROW_T, reason)
         mean_square = torch.where(rounds, z, 0.0).square().sum(dim=-1) / count.clamp(min=1)
-        shared = torch.zeros_like(mean_square) if self.share is None else self.share
-        t = (mean_square - 1) / (KURTOSIS_MINUS_ONE * shared + 2 / count.clamp(min=1)).sqrt()
+        t = (mean_square - 1) / self._row_variance(count.double()).sqrt()
         t = torch.where(long, t, -math.inf)
-        worst, row = float(t.max()), int(t.argmax())
-        detail = f"worst row {row}: t = {worst:.3g}, rms z = {float(mean_square[row]) ** 0.5:.3g}"
+        worst = float(t.max())
+        row = _first(t == worst)
+        name = ", ".join(map(str, row))
+        detail = f"worst row {name}: t = {worst:.3g}, rms z = {float(mean_square[row]) ** 0.5:.3g}"
         if worst <= WORST_ROW_T:
             return Verdict("worst-row", True, detail, worst, WORST_ROW_T, reason)
         column = int(z[row].abs().argmax())
-        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (row, column))
+        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (*row, column))
 
 
 def _first(mask: torch.Tensor) -> tuple[int, ...]:

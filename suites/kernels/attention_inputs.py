@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rocassay.harness.cases import Case, MalformedCase
-from rocassay.harness.gates import Verdict, Whitened
-from rocassay.harness.gates.whitened import KURTOSIS_MINUS_ONE, PEER_RMS, PEER_SPREADS
+from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.results import Coordinate
 from rocassay.references.attention.softmax import Attended
@@ -43,37 +42,8 @@ SINK_OFF, SINK_HUGE = 1, 2
 """Heads whose sink is -inf, and far above every logit."""
 
 
-@dataclass(frozen=True, slots=True)
-class PerHead(Whitened):
-    """Whitened error of an output [tokens, heads, dims]; a row is one head of one token."""
-
-    def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
-        """Judge as [tokens * heads, dims] and report the place in the output's own terms."""
-        shape = self.golden.shape
-        share = None if self.share is None else self.share.reshape(-1)
-        parts = (self.golden, self.sigma, self.bound, self.visible)
-        rows = [part.reshape(-1, shape[-1]) for part in parts]
-        flat = Whitened(rows[0], rows[1], rows[2], rows[3], share=share, model_holds=self.model_holds)
-        if actual.shape != shape:
-            raise ValueError(f"golden of {output} has shape {tuple(shape)}, the output {tuple(actual.shape)}")
-        verdicts = flat.judge(output, actual.reshape(-1, shape[-1]))
-        return [v if v.index is None else replace(v, index=self._place(v.index)) for v in verdicts]
-
-    def peer_limits(self) -> tuple[float, float]:
-        """Range of the peer's rms z; elements that share the rounding of a weight are not independent.
-
-        The mean square of all z is the rows' mean, weighted by their elements; a row's own variance is that of the
-        worst-row statistic. Few keys carry these rows, so counting elements alone would promise too much.
-        """
-        count = (self.visible & (self.sigma > 0)).sum(dim=-1).double()
-        share = torch.zeros_like(count) if self.share is None else self.share
-        variance = KURTOSIS_MINUS_ONE * share + 2 / count.clamp(min=1)
-        spread = PEER_SPREADS / 2 * float(((count / count.sum().clamp(min=1)).square() * variance).sum().sqrt())
-        return PEER_RMS[0] - spread, PEER_RMS[1] + spread
-
-    def _place(self, index: tuple[int, ...]) -> tuple[int, ...]:
-        row, dim = index
-        return (*divmod(row, self.golden.shape[1]), dim)
+PerHead = Whitened
+"""Whitened error of an output [tokens, heads, dims]; a row is one head of one token."""
 
 
 def per_head(attended: Attended) -> PerHead:

@@ -12,6 +12,7 @@ import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, MalformedCase, cross
+from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
@@ -21,7 +22,7 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.merge.dispatch import DISPATCH, MergeDispatch, MergeVariant, merge_variant
 from rocassay.references.merge import merge_attn_states as reference
 from rocassay.suites.kernels.merge_axes import ARCHES, BLOCK_SIZES, FP8S
-from rocassay.suites.kernels.whitened_rows import WhitenedRows, whitened_rows
+from rocassay.suites.kernels.whitened_rows import whitened_rows
 
 NAME = "merge_attn_states"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -143,7 +144,7 @@ def _placements(case: Case, outputs: tuple[str, ...]) -> dict[str, Placement]:
     return {name: place for name, place in placements.items() if name in outputs or not name.startswith("output")}
 
 
-def golden(case: Case, operands: Operands) -> Mapping[str, WhitenedRows]:
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     """float64 merge with the rounding model."""
     merged = reference.merge_attn_states(**operands.inputs, **operands.scalars)  # type: ignore[arg-type]
     models = {"output": merged.output, "output_lse": merged.lse}

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 
 from rocassay.harness.cases import Case, MalformedCase
-from rocassay.harness.gates import ExactBytes, Verdict
+from rocassay.harness.gates import ExactBytes, Verdict, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.rope.cos_sin_cache import DEEPSEEK_V32, RopeScaling, cos_sin_cache
 from rocassay.references.common.rounding import Modelled
 from rocassay.references.rope.rotation import Span, Style, rotated_lanes
-from rocassay.suites.kernels.whitened_rows import WhitenedRows
 
 ROT = DEEPSEEK_V32.rot
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -49,7 +48,7 @@ STYLES: dict[str, tuple[Style, Span]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class RotatedRows(WhitenedRows):
+class RotatedRows(Whitened):
     """Whitened error of the rotated lanes; all other lanes must keep their bits."""
 
     kept: torch.Tensor | None = None
@@ -59,7 +58,7 @@ class RotatedRows(WhitenedRows):
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """The whitened verdicts, and one on the bytes of the other lanes."""
-        verdicts = WhitenedRows.judge(self, output, actual)
+        verdicts = Whitened.judge(self, output, actual)
         lanes = slice(*self.rotated)
         if self.kept is None or self.kept[..., lanes].shape == self.kept.shape:
             return verdicts

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from rocassay.harness.arch import Target
-from rocassay.harness.cases import Case, Value, cross
+from rocassay.harness.cases import Case, cross
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
@@ -122,7 +122,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
         inputs=tensors,
         outputs={"output": output},
         # The records hold no scalar, so a floating-point one is as good as any.
-        scalars=cast("Mapping[str, Value]", {"scale": scale}),
+        scalars={"scale": scale},
         placements=_placements(case, tuple(tensors["q"].shape), tuple(output.shape)),
         unread=unread,
     )

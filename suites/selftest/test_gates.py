@@ -289,6 +289,58 @@ def test_an_alternative_allows_its_own_bytes_and_no_others():
         assert verdict.passed == passes, values
 
 
+def shaped(gate: Whitened, *shape: int) -> Whitened:
+    """The same model of an output with other row dimensions."""
+    parts = {name: getattr(gate, name).reshape(*shape, COLUMNS) for name in ("golden", "sigma", "bound", "visible")}
+    return replace(gate, **parts, share=None if gate.share is None else gate.share.reshape(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 2, 2), (8, 1)])
+@pytest.mark.parametrize("common", [None, 0.25])
+def test_rows_of_any_number_of_dimensions_are_judged_as_the_same_rows_in_two(
+    shape: tuple[int, ...], common: float | None
+):
+    share = None if common is None else torch.linspace(0, common, ROWS, dtype=torch.float64)
+    flat = expectation(share=share)
+    actual = rounded(flat)
+    actual[5] += 3 * flat.sigma[5]
+    found = shaped(flat, *shape).judge("out", actual.reshape(*shape, COLUMNS))
+    wanted = flat.judge("out", actual)
+    assert [(v.name, v.passed, v.statistic, v.metrics) for v in found] == [
+        (v.name, v.passed, v.statistic, v.metrics) for v in wanted
+    ]
+    assert shaped(flat, *shape).peer_limits() == flat.peer_limits()
+
+
+def test_the_worst_row_is_named_by_all_its_indices():
+    flat = expectation()
+    actual = rounded(flat)
+    actual[5] += 3 * flat.sigma[5]
+    verdict = failures(shaped(flat, 2, 4), actual.reshape(2, 4, COLUMNS))["worst-row"]
+    assert verdict.detail.startswith("worst row 1, 1: t = ")
+    assert verdict.index is not None
+    assert verdict.index[:2] == (1, 1)
+    assert verdict.index[2] == int(flat.z(actual)[5].abs().argmax())
+
+
+def test_an_output_of_one_dimension_is_one_row():
+    flat = expectation()
+    gate = replace(flat, **{name: getattr(flat, name)[0] for name in ("golden", "sigma", "bound", "visible")})
+    actual = rounded(flat)[0]
+    assert failures(gate, actual) == {}
+    verdict = failures(gate, actual + 3 * gate.sigma)["worst-row"]
+    assert verdict.index == (int(gate.z(actual + 3 * gate.sigma).abs().argmax()),)
+
+
+def test_a_peer_is_granted_the_spread_of_its_independent_errors():
+    alone = expectation().peer_limits()
+    assert alone[1] - PEER_RMS[1] == pytest.approx(5 / math.sqrt(2 * ROWS * COLUMNS))
+    common = expectation(share=torch.full((ROWS,), 0.5, dtype=torch.float64)).peer_limits()
+    one_error_a_row = 2.5 * math.sqrt((0.54 + 2 / COLUMNS) / ROWS)
+    assert common[1] - PEER_RMS[1] == pytest.approx(one_error_a_row)
+    assert common[0] < alone[0]
+
+
 @pytest.mark.parametrize("gate", [ExactBytes(torch.zeros(4, dtype=torch.float64)), expectation()], ids=["exact", "z"])
 def test_a_golden_of_another_shape_is_refused_instead_of_broadcast(gate):
     with pytest.raises(ValueError, match="golden of out has shape"):

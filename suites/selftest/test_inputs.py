@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -149,3 +150,12 @@ def test_bytes_of_a_tensor_do_not_depend_on_the_stride_of_a_dimension_of_one(sha
     odd = values.as_strided(shape, tuple(17 if n == 1 else s for n, s in zip(shape, values.stride(), strict=True)))
     assert torch.equal(as_bytes(odd), as_bytes(values))
     assert as_bytes(odd).shape == (*shape, 4)
+
+
+def test_a_scalar_may_be_a_float_whose_digest_is_that_of_its_bits():
+    def of(value: float) -> str:
+        return digest(Operands({}, {}, {"scale": value}))
+
+    assert of(0.1) == of(float(np.float64(0.1))) == of(np.float64(0.1))
+    assert of(0.1 + 0.2) != of(0.3)
+    assert len({of(1.0), of(1), of(0.0), of(-0.0), of(math.nan), of(math.inf)}) == 6
