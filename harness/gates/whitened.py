@@ -93,7 +93,8 @@ class Whitened:
     def _row_variance(self, count: torch.Tensor) -> torch.Tensor:
         """Of a row's mean square of z over `count` elements."""
         shared = torch.zeros_like(count) if self.share is None else self.share.reshape(count.shape)
-        return KURTOSIS_MINUS_ONE * shared + 2 / count.clamp(min=1)
+        # A row in which nothing rounds has no errors that could be shared: 0 / 0.
+        return KURTOSIS_MINUS_ONE * torch.where(count > 0, shared, 0.0) + 2 / count.clamp(min=1)
 
     def _nonfinite(self, output: str, found: torch.Tensor) -> Verdict:
         wanted = torch.where(self.visible, self.golden, 0.0)

@@ -332,6 +332,16 @@ def test_an_output_of_one_dimension_is_one_row():
     assert verdict.index == (int(gate.z(actual + 3 * gate.sigma).abs().argmax()),)
 
 
+def test_a_row_in_which_nothing_rounds_has_no_say_in_what_a_peer_is_granted():
+    first = torch.arange(ROWS) == 0
+    exact = expectation().sigma.masked_fill(first[:, None], 0.0)
+    share = torch.full((ROWS,), 0.5, dtype=torch.float64).masked_fill(first, math.nan)
+    parts = ("golden", "sigma", "bound", "visible")
+    without = replace(expectation(), **{name: getattr(expectation(), name)[1:] for name in parts})
+    wanted = replace(without, share=share[1:]).peer_limits()
+    assert expectation(sigma=exact, share=share).peer_limits() == pytest.approx(wanted)
+
+
 def test_a_peer_is_granted_the_spread_of_its_independent_errors():
     alone = expectation().peer_limits()
     assert alone[1] - PEER_RMS[1] == pytest.approx(5 / math.sqrt(2 * ROWS * COLUMNS))
