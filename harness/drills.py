@@ -12,9 +12,17 @@ from rocassay.harness.results import CaseRecord, Status
 
 
 def select_drills(options: Options) -> list[tuple[Fault, Case]]:
-    """(fault, case) pairs of a run: in the quick tier one case per op and block size, else every case that applies."""
+    """(fault, case) pairs of a run: in the quick tier one case per op and block size, else every case that applies.
+
+    Faults that the run's engine cannot see are left out.
+    """
+    # The controller records which drills a run owes, and asks here.
+    from rocassay.harness.controller import chosen_engine
+
     discover()
-    faults = [fault_named(name) for name in options.faults] or list(catalogue())
+    engine = chosen_engine(options.engine).name
+    named = [fault_named(name) for name in options.faults] or list(catalogue())
+    faults = [fault for fault in named if fault.visible_on(engine)]
     cases = select_cases(options.tier_name, options.selection(), options.seed_range)
     return [pair for fault in faults for pair in _pairs(fault, cases, thin=options.tier == "quick")]
 

@@ -72,6 +72,11 @@ class Trace:
     """What made the host wait for the device, as "what at file:line"."""
     allocations: list[str] = field(default_factory=_nothing)
     """What took memory or copied a tensor beside the kernels, as "what at file:line"."""
+    reads: dict[int, int] | None = None
+    """Bytes that kernels loaded, by the address of the tensor's first byte; None: this engine does not count them.
+
+    Every lane that may load counts, a byte that is loaded twice counts twice.
+    """
 
 
 @runtime_checkable

@@ -99,6 +99,7 @@ class Builder(stock.InterpreterBuilder):
         allowed, outside = self._checked("out_of_bounds_read", addresses, mask, dtype.itemsize)
         if allowed is None:
             allowed = np.ones(addresses.shape, dtype=np.bool_)
+        self.memory.count(addresses, allowed, dtype.itemsize)
         fallback = np.zeros(addresses.shape, dtype=dtype) if other is None else other.data
         data = native.load(addresses, allowed, fallback, dtype)
         if outside is not None:

@@ -73,7 +73,7 @@ class InterpreterEngine:
         problem = self._problem()
         if problem is not None:
             raise EngineUnavailable(problem)
-        trace = Trace()
+        trace = Trace(reads={})
 
         def handle(launch: Launch, _proceed: Callable[..., Any]) -> None:
             trace.launches.append(launch)
@@ -136,6 +136,9 @@ def execute(launch: Launch, trace: Trace) -> None:
                 function(**args)
     finally:
         trace.findings.extend(findings.all())
+        if trace.reads is not None:
+            for start, count in memory.reads.items():
+                trace.reads[start] = trace.reads.get(start, 0) + count
 
 
 def _programs(x: int, y: int, z: int) -> Iterator[tuple[int, int, int]]:

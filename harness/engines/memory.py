@@ -57,6 +57,8 @@ class Memory:
             self._add(span)
         self._start_array = np.array(self._starts, dtype=np.uint64)
         self._stop_array = np.array(self._stops, dtype=np.uint64)
+        self.reads: dict[int, int] = {}
+        """Bytes loaded so far, by the first address of the tensor, or of those that overlap it."""
 
     def _add(self, span: Span) -> None:
         """Keep the union of all spans as disjoint, sorted intervals."""
@@ -85,6 +87,13 @@ class Memory:
         if mask is not None:
             outside &= mask
         return outside if outside.any() else None
+
+    def count(self, addresses: Addresses, allowed: Lanes, size: int) -> None:
+        """Add a load of `size` bytes a lane; an access that spans two tensors counts for its first lane's."""
+        lanes = int(np.count_nonzero(allowed))
+        if lanes:
+            start = self._starts[bisect_right(self._starts, int(addresses.flat[int(allowed.argmax())])) - 1]
+            self.reads[start] = self.reads.get(start, 0) + lanes * size
 
     def _inside(self, addresses: Addresses, size: int) -> Lanes:
         if not self._starts:

@@ -74,6 +74,12 @@ class Fault:
     """Cases that must see it; the others are not drilled."""
     caught_by: frozenset[str]
     """Names of the checks of which at least one must turn red."""
+    engines: frozenset[str] = frozenset()
+    """Engines on which those checks can see it; none named means all of them."""
+
+    def visible_on(self, engine: str) -> bool:
+        """Whether a drill on this engine can turn red."""
+        return not self.engines or engine in self.engines
 
     @property
     def ops(self) -> tuple[str, ...]:
@@ -87,11 +93,13 @@ _CATALOGUE: dict[str, Fault] = {}
 def register(fault: Fault) -> Fault:
     """Add a fault to the catalogue, or the same defect in ops of another family to the fault of that name.
 
-    Raises ValueError when an op would get the fault twice.
+    Raises ValueError when an op would get the fault twice, or when the two are seen on different engines.
     """
     known = _CATALOGUE.get(fault.name)
     if known is not None and known.seams.keys() & fault.seams.keys():
         raise ValueError(f"fault {fault.name!r} is registered twice")
+    if known is not None and known.engines != fault.engines:
+        raise ValueError(f"fault {fault.name!r} is seen on other engines in another op; register it under two names")
     _CATALOGUE[fault.name] = fault if known is None else _joined(known, fault)
     return fault
 

@@ -9,6 +9,7 @@ from rocassay.harness.probes.memory import Bounds, Canary, InputsUnchanged
 from rocassay.harness.probes.metamorphic import Invariance, Poison, Strides
 from rocassay.harness.probes.probe import Allowance, Observation, Probe
 from rocassay.harness.probes.replay import RELAUNCHING
+from rocassay.harness.probes.traffic import Traffic
 
 EVERY_OP: tuple[Probe, ...] = (Bounds(), Canary(), InputsUnchanged(), HostSync(), Allocations())
 """Probes that no op can opt out of."""
@@ -25,4 +26,5 @@ __all__ = [
     "Poison",
     "Probe",
     "Strides",
+    "Traffic",
 ]

@@ -22,8 +22,9 @@ def _fault(
     seams: Mapping[str, Seam],
     applies: Callable[[Case], bool],
     caught_by: frozenset[str] = VALUES,
+    engines: frozenset[str] = frozenset(),
 ) -> Fault:
-    return register(Fault(name, reference, summary, seams, applies, caught_by))
+    return register(Fault(name, reference, summary, seams, applies, caught_by, engines))
 
 
 def _line(op: str, line: str, becomes: str) -> ChangeSource:
@@ -257,4 +258,51 @@ _fault(
     {DECODE: ChangeDispatch(lambda dispatch: replace(dispatch, split_arches=frozenset({"gfx942"})))},
     lambda case: case.arch == "gfx950" and case["path"] == "auto",
     frozenset({"dispatch"}),
+)
+
+_LOOP = "for start in range(begin, end, BLOCK_K):"
+_POSITION = "    position = start + tl.arange(0, BLOCK_K)\n"
+
+_fault(
+    "two-pass-decode",
+    "vllm-project/vllm#41812",
+    "the list is walked once for the maximum and once more for the weighted sum: every row is loaded twice",
+    {
+        PREFILL: _line(
+            PREFILL,
+            _LOOP,
+            f"{_LOOP}\n{_POSITION}"
+            "    row = tl.load(ragged_indices + position, mask=position < end, other=-1)\n"
+            "    valid = (row >= 0) & (row < rows)\n"
+            "    row_base = row.to(tl.int64) * kv_stride\n"
+            "    key = tl.load(kv + row_base[:, None] + dim[None, :], mask=valid[:, None], other=0.0)\n"
+            "    score = tl.dot(query, tl.trans(key), out_dtype=tl.float32)\n"
+            "    if TAIL:\n"
+            "        tail_valid = valid[:, None] & in_row[None, :]\n"
+            "        key_tail = tl.load(kv + row_base[:, None] + tail[None, :], mask=tail_valid, other=0.0)\n"
+            "        score = tl.dot(query_tail, tl.trans(key_tail), score, out_dtype=tl.float32)\n"
+            '    score = tl.where(valid[None, :], score * scale_log2, float("-inf"))\n'
+            "    peak = tl.maximum(peak, tl.max(score, axis=1))\n"
+            f"{_LOOP}",
+        ),
+        DECODE: _line(
+            DECODE,
+            _LOOP,
+            f"{_LOOP}\n{_POSITION}"
+            "    slot = tl.load(indices + position, mask=position < end, other=-1)\n"
+            "    valid = (slot >= 0) & (slot < capacity)\n"
+            "    key = _load_rows(cache, slot, valid, block_stride, BLOCK_SIZE, FORMAT, NATIVE, BLOCK_K)\n"
+            "    score = tl.dot(query, tl.trans(key), out_dtype=tl.float32) * scale_log2\n"
+            '    score = tl.where(valid[None, :], score, float("-inf"))\n'
+            "    highest = tl.maximum(peak, tl.max(score, axis=1))\n"
+            "    total = total * tl.exp2(peak - highest)\n"
+            "    result = result * tl.exp2(peak - highest)[:, None]\n"
+            "    peak = highest\n"
+            f"{_LOOP}",
+        ),
+    },
+    _edges,
+    frozenset({"traffic"}),
+    # Nothing counts what a device loads.
+    frozenset({"interpreter"}),
 )

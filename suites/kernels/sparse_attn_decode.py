@@ -14,7 +14,7 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Observation, Poison, Strides, Traffic
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.kernels.attention.dispatch import DISPATCH, AttentionDispatch, DecodeVariant, decode_variant
 from rocassay.kernels.attention.splits import MAX_SPLITS
@@ -234,6 +234,21 @@ def permute_pages(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=tensors, unread=unread), lambda outputs: outputs
 
 
+READ_BYTES = 448 + 128 + 7
+"""Bytes of a record that attention needs; the eighth scale byte is padding."""
+
+
+def one_pass(seen: Observation) -> Mapping[str, int]:
+    """Every valid entry of a list loads its record once for each block of heads, however the keys are split."""
+    tensors, needed = seen.operands.inputs, dict[str, int]()
+    for cache, (indices, indptr) in zip(("swa_k_cache", "kv_cache"), _LISTS, strict=True):
+        if cache in tensors:
+            listed, (pages, block_size) = tensors[indices][: int(tensors[indptr][-1])], tensors[cache].shape[:2]
+            entries = int(((listed >= 0) & (listed < pages * block_size)).sum())
+            needed[cache] = entries * -(-seen.case.integer("heads") // seen.variant.block_h) * READ_BYTES
+    return needed
+
+
 OP = register(
     Op(
         name=NAME,
@@ -261,6 +276,7 @@ OP = register(
             "sparse-attn-scale-applied-twice",
             "sparse-attn-last-key-dropped",
             "sparse-attn-offset-int32",
+            "two-pass-decode",
             "sparse-decode-sink-per-split",
             "sparse-decode-part-max-in-base-2",
             "sparse-decode-extra-validated-by-main",
@@ -274,6 +290,7 @@ OP = register(
             Dispatch(expected_kernels),
             Strides(),
             Poison(),
+            Traffic(one_pass),
             Invariance("list-permutation", permute_lists, "attention is a sum over a multiset: order is free"),
             Invariance("split-count", resplit, "splits only reassociate fp32 sums"),
             Invariance("page-permutation", permute_pages, "where a page lies is the slot's business"),

@@ -14,7 +14,7 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Observation, Poison, Strides, Traffic
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.kernels.attention.dispatch import DISPATCH, AttentionDispatch, PrefillVariant, prefill_variant
 from rocassay.references.attention import sparse_attn_prefill as reference
@@ -166,6 +166,14 @@ def permute_lists(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs={**tensors, "ragged_indices": moved}), lambda outputs: outputs
 
 
+def one_pass(seen: Observation) -> Mapping[str, int]:
+    """Every valid entry of a list loads its row once for each block of heads."""
+    indices, row = seen.operands.inputs["ragged_indices"], seen.operands.inputs["kv"][0]
+    listed = indices[: int(seen.operands.inputs["ragged_indptr"][-1])]
+    entries = int(((listed >= 0) & (listed < len(seen.operands.inputs["kv"]))).sum())
+    return {"kv": entries * -(-seen.case.integer("heads") // seen.variant.block_h) * row.numel() * row.element_size()}
+
+
 OP = register(
     Op(
         name=NAME,
@@ -192,11 +200,13 @@ OP = register(
             "sparse-attn-tail-dims-left-out",
             "sparse-attn-last-key-dropped",
             "sparse-attn-offset-int32",
+            "two-pass-decode",
         ),
         probes=(
             Dispatch(lambda _: ("_sparse_attn_prefill_kernel",)),
             Strides(),
             Poison(),
+            Traffic(one_pass),
             Invariance("list-permutation", permute_lists, "attention is a sum over a multiset: order is free"),
         ),
         probed=lambda case: case.recipe == "padded" and case["heads"] == 17,

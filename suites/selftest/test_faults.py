@@ -129,9 +129,22 @@ def test_the_quick_tier_drills_one_case_per_fault_op_and_block_size_and_the_full
 
 
 def test_every_fault_is_drilled_unless_some_are_named():
-    assert set(drill_names(Options())) == {fault.name for fault in catalogue()}
+    assert set(drill_names(Options(engine="interpreter"))) == {fault.name for fault in catalogue()}
     last = catalogue()[-1].name
     assert drill_names(Options(faults=(last,))) == (last,)
+
+
+def test_a_fault_that_an_engine_cannot_see_is_not_drilled_there():
+    blind = {fault.name for fault in catalogue() if not fault.visible_on("device")}
+    assert blind
+    assert set(drill_names(Options(engine="device"))) == {fault.name for fault in catalogue()} - blind
+
+
+@pytest.mark.usefixtures("registry")
+def test_one_name_does_not_stand_for_faults_that_different_engines_see():
+    register(toy_fault())
+    with pytest.raises(ValueError, match="register it under two names"):
+        register(toy_fault(seams={"other": toy_fault().seams["toy"]}, engines=frozenset({"interpreter"})))
 
 
 def failed(*names: str):
