@@ -92,7 +92,7 @@ class Memory:
         """Add a load of `size` bytes a lane; an access that spans two tensors counts for its first lane's."""
         lanes = int(np.count_nonzero(allowed))
         if lanes:
-            start = self._starts[bisect_right(self._starts, int(addresses.flat[int(allowed.argmax())])) - 1]
+            start = self._starts[bisect_right(self._starts, int(addresses.ravel()[int(allowed.argmax())])) - 1]
             self.reads[start] = self.reads.get(start, 0) + lanes * size
 
     def _inside(self, addresses: Addresses, size: int) -> Lanes:
