@@ -1,13 +1,14 @@
-"""Where a call was made: the line of an implementation, not of torch and not of what watches it."""
+"""Where a call was made: the line of an implementation, not of torch, of its warnings or of what watches it."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import torch
 
-_FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).parent.as_posix())
+_FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).parent.as_posix(), warnings.__file__)
 
 
 def place() -> str:

@@ -83,6 +83,7 @@ def _debug_mode(device: torch.device, syncs: list[str]) -> Generator[None, None,
         return
     former = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
         warnings.filterwarnings("always", message=_DEBUG_WARNING)
         show = warnings.showwarning
 

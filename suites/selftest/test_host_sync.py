@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from rocassay.harness import ops
 from rocassay.harness.engines.base import engine
 from rocassay.harness.judge import Judge
 from rocassay.harness.probes import Allowance
+from rocassay.harness.probes.callers import place
 from rocassay.harness.probes.host_sync import watched
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Check, Status
@@ -125,3 +127,23 @@ def test_a_blocking_copy_between_host_and_device_counts_and_an_asynchronous_one_
         torch.empty(3, device="meta").copy_(torch.ones(3))
     assert len(syncs) == 1
     assert syncs[0].startswith("aten.copy_.default at ")
+
+
+def test_a_warning_is_placed_at_the_call_that_raised_it_and_not_in_the_machinery_of_warnings():
+    places: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *_, **__: places.append(place())
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+    assert len(places) == 1
+    assert places[0].startswith(f"{__name__.rpartition('.')[2]}.py:")
+
+
+def test_a_wait_that_is_asked_for_by_name_counts_and_the_name_means_itself_again_afterwards():
+    syncs: list[str] = []
+    original = torch.cuda.synchronize
+    with watched(torch.device("cpu"), syncs):
+        torch.cuda.synchronize()
+    assert torch.cuda.synchronize is original
+    assert len(syncs) == 1
+    assert syncs[0].startswith(f"torch.cuda.synchronize at {__name__.rpartition('.')[2]}.py:")
