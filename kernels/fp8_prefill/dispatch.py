@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from rocassay.harness.arch import Target
 from rocassay.kernels.dispatch.mla_prefill import MLA_PREFILL, MlaPrefillRequest, MlaPrefillTable
-from rocassay.kernels.persistent.prefill_planner import TILE_Q
+from rocassay.kernels.persistent.prefill_planner import TILE_Q, UNIT_KV
 
 PrefillPath: TypeAlias = Literal["persistent", "fallback"]
 """A planned grid with partial results and their reduction, or one program a tile of queries and head."""
@@ -31,6 +31,23 @@ class ReduceVariant:
 
     tile_q: int = TILE_Q
     """Most query rows of a group."""
+
+    num_warps: int = 4
+    """Waves a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataVariant:
+    """Decisions of one `mla_prefill_ps_metadata` launch."""
+
+    tile_q: int = TILE_Q
+    """Query rows of a tile."""
+
+    unit_kv: int = UNIT_KV
+    """Keys of a unit; every cut is a multiple of it."""
+
+    step: int = 128
+    """Tiles, parts or requests that a program handles at once; a power of two."""
 
     num_warps: int = 4
     """Waves a program."""
@@ -123,6 +140,11 @@ def prefill_variant(
         num_stages=3 if cuda else 2,
         reduce=reduce_variant(target, tile_q=tile_q),
     )
+
+
+def metadata_variant(*, tile_q: int = TILE_Q, unit_kv: int = UNIT_KV) -> MetadataVariant:
+    """Decisions of the planner; the target does not matter."""
+    return MetadataVariant(tile_q, unit_kv)
 
 
 def reduce_variant(target: Target, *, tile_q: int = TILE_Q) -> ReduceVariant:

@@ -5,7 +5,7 @@ holds a block of queries, 128 dims without rotation and 64 with it, and walks it
 the blocks that every row sees whole, without a mask, then those that the causal edge or the end cuts.
 """
 
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import torch

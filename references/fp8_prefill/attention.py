@@ -106,16 +106,33 @@ def attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: Rows, *, scale: float, value_scale: float, plan: str
 ) -> Attended:
     """Golden of some rows over some keys; q, k, v: [., H, .] decoded, of any float type; plan: key of `FORMATS`."""
+    form = FORMATS[plan]
     pieces = [
-        _attend_head(q[piece.row], k[piece.key], v[piece.key], piece.limit, scale, value_scale, FORMATS[plan])
+        _attend_piece(q[piece.row], k[piece.key], v[piece.key], piece.limit, scale, value_scale, form)
         for piece in _pieces(rows)
     ]
-    if not pieces:
-        heads, width = q.shape[1], v.shape[2]
-        none, few = torch.zeros(0, heads, width, dtype=torch.float64), torch.zeros(0, heads, dtype=torch.float64)
-        return Attended(none, none, none, few, few, few, False)
-    tensors = zip(*(piece[:-1] for piece in pieces), strict=True)
-    return Attended(*(torch.cat(parts) for parts in tensors), any(piece[-1] for piece in pieces))
+    return _joined(pieces) if pieces else _nothing(0, q.shape[1], v.shape[2])
+
+
+def _joined(pieces: list[Attended]) -> Attended:
+    def along_rows(name: str) -> torch.Tensor:
+        return torch.cat([getattr(piece, name) for piece in pieces])
+
+    return Attended(
+        value=along_rows("value"),
+        variance=along_rows("variance"),
+        worst=along_rows("worst"),
+        share=along_rows("share"),
+        lse=along_rows("lse"),
+        lse_worst=along_rows("lse_worst"),
+        flat=any(piece.flat for piece in pieces),
+    )
+
+
+def _nothing(rows: int, heads: int, width: int) -> Attended:
+    """Rows without keys."""
+    none, few = torch.zeros(rows, heads, width, dtype=torch.float64), torch.zeros(rows, heads, dtype=torch.float64)
+    return Attended(none, none, none, few, few - torch.inf, few, False)
 
 
 def _pieces(rows: Rows) -> list[Rows]:
@@ -123,7 +140,7 @@ def _pieces(rows: Rows) -> list[Rows]:
     return [Rows(row, rows.key[: max(0, int(limit.max()))], limit) for row, limit in cuts if len(row)]
 
 
-def _attend_head(
+def _attend_piece(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -131,13 +148,11 @@ def _attend_head(
     scale: float,
     value_scale: float,
     form: WeightFormat,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, bool]:
+) -> Attended:
+    if not len(k):
+        return _nothing(len(q), q.shape[1], v.shape[2])
     queries, keys, values = (x.double().transpose(0, 1) for x in (q, k, v))
     values = values * value_scale
-    shape = (*queries.shape[:2], values.shape[2])
-    if not keys.shape[1]:
-        none, few = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape[:2], dtype=torch.float64)
-        return (*_token_major(none, none, none, few, few - torch.inf, few), False)
     seen = torch.arange(keys.shape[1]) < limit[:, None]
     logits = torch.where(seen, scale * queries @ keys.transpose(1, 2), -torch.inf)
     some = seen.any(dim=1)
@@ -150,7 +165,7 @@ def _attend_head(
     errors = _weight_rms(terms, form) / divisor[..., None]
     variance = errors.square() @ values.square()
     inverse = torch.where(variance > 0, 1 / variance, 0.0)
-    share = (errors.square() * (inverse @ values.square().transpose(1, 2)) / shape[2]).square().sum(dim=2)
+    share = (errors.square() * (inverse @ values.square().transpose(1, 2)) / v.shape[2]).square().sum(dim=2)
     largest = (scale * queries.abs() @ keys.abs().transpose(1, 2) * seen).amax(dim=2)
     logit_error = (form.accumulation * queries.shape[2] / 32 + 4 * FP32) * largest
     slop = 2 * logit_error + keys.shape[1] * (form.accumulation / 32 + 4 * FP32) + EXPONENTIAL
@@ -160,11 +175,9 @@ def _attend_head(
     worst = weight_worst @ values.abs() * (1 + slop[..., None]) + slop[..., None] * (weights @ values.abs())
     lse = torch.where(some, peak + torch.log(divisor), -torch.inf)
     lse_worst = torch.where(some, logit_error + 4 * EXPONENTIAL * (1 + lse.abs()), 0.0)
-    return (*_token_major(value, variance, worst, share, lse, lse_worst), _flat(logits, seen, form))
-
-
-def _token_major(*heads_first: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return tuple(x.transpose(0, 1).contiguous() for x in heads_first)
+    heads_first = (value, variance, worst, share, lse, lse_worst)
+    value, variance, worst, share, lse, lse_worst = (x.transpose(0, 1).contiguous() for x in heads_first)
+    return Attended(value, variance, worst, share, lse, lse_worst, _flat(logits, seen, form))
 
 
 def _weight_rms(terms: torch.Tensor, form: WeightFormat) -> torch.Tensor:

@@ -72,7 +72,8 @@ def states(
     pages = torch.arange(len(k)) if kv_page_indices is None else kv_page_indices.long()
     factors = [1.0 if x is None else float(x) for x in (q_scale, k_scale, v_scale)]
     scale = softmax_scale * factors[0] * factors[1]
-    return States(*decoded, qo_indptr.tolist(), kv_indptr.tolist(), pages, scale, factors[2], is_causal)
+    bounds = (qo_indptr.tolist(), kv_indptr.tolist())
+    return States(decoded[0], decoded[1], decoded[2], *bounds, pages, scale, factors[2], is_causal)
 
 
 def attend_requests(source: States, plan: str) -> list[tuple[torch.Tensor, Attended]]:

@@ -81,7 +81,9 @@ def test_the_planned_prefill_multiplies_native_fp8_with_fp8_matrix_instructions_
     assert not found.instructions(facts.f16_matrix_instruction)
 
 
-@pytest.mark.parametrize(("arch", "fp8", "path"), [(*pair, "persistent") for pair in FOREIGN] + [(*NATIVE[0], "fallback")])
+@pytest.mark.parametrize(
+    ("arch", "fp8", "path"), [(*pair, "persistent") for pair in FOREIGN] + [(*NATIVE[0], "fallback")]
+)
 def test_a_foreign_flavour_and_the_fallback_multiply_in_fp16(arch: str, fp8: str, path: PrefillPath) -> None:
     found, facts = code(arch, fp8, path)[0], profile(arch)
     assert facts.fp8_matrix_instruction is not None

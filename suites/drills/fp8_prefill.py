@@ -14,7 +14,7 @@ from rocassay.harness.faults import ChangeDispatch, ChangeInputs, ChangeSource, 
 from rocassay.harness.faults.fault import Seam
 from rocassay.harness.inputs import Operands
 
-PREFILL, REDUCE = "mla_prefill_ps", "mla_prefill_reduce"
+PREFILL, REDUCE, PLAN = "mla_prefill_ps", "mla_prefill_reduce", "mla_prefill_ps_metadata"
 KERNELS = "rocassay.kernels.fp8_prefill"
 VALUES = frozenset({"bound", "max-z", "worst-row", "nonfinite"})
 """Checks that compare an output with the golden."""
@@ -54,7 +54,7 @@ _fault(
             "seen = (position < last)[None, :] & (limit[:, None] >= 0)",
         )
     },
-    lambda case: True,
+    lambda _: True,
 )
 
 
@@ -119,7 +119,7 @@ _fault(
             "value = _load_tile(values, value_base[:, None] + dim[None, :], live, False, FORMAT, NATIVE, DOT)",
         )
     },
-    lambda case: True,
+    lambda _: True,
     VALUES | {"bounds"},
 )
 
@@ -249,7 +249,68 @@ _fault(
             "blocks = triton.cdiv(max_seqlen_q, variant.block_q)",
             "blocks = triton.cdiv(int(qo_indptr.diff().max().item()), variant.block_q)",
         ),
+        PLAN: _line(
+            PLAN,
+            "most = max(tiles + group - 1, group + 1)",
+            "most = max(int(tile_begin[-1].item()) + group - 1, group + 1)",
+        ),
     },
-    lambda case: case.op == REDUCE or case["path"] == "fallback",
+    lambda case: case.op != PREFILL or case["path"] == "fallback",
     frozenset({"host-sync"}),
+)
+
+BYTES = frozenset({"bytes"})
+
+_fault(
+    "prefill-plan-tail-not-repeated",
+    "ROCm/aiter: mla_reduce_v1 stops at the first group that starts at reduce_indptr[-1]",
+    "the bounds behind the last group keep what the buffer held, the number of partial tiles among them",
+    {
+        PLAN: _line(
+            PLAN,
+            "tl.store(reduce_indptr + behind, filled + behind * 0, mask=behind < bounds)",
+            "tl.store(reduce_indptr + behind, filled + behind * 0, mask=behind < 0)",
+        )
+    },
+    # Where every tile is split there is no tail.
+    lambda case: case["segments"] in ("empty", "none", "edges"),
+    BYTES,
+)
+
+_fault(
+    "prefill-plan-group-of-one",
+    "vllm-project/vllm#42509",
+    "whole tiles get a group of one part, which the reduction skips",
+    {PLAN: _line(PLAN, "split = parts > 1", "split = parts > 0")},
+    lambda case: case["segments"] in ("empty", "edges", "long"),
+    BYTES,
+)
+
+_fault(
+    "prefill-plan-context-ignored",
+    "vllm-project/vllm#42509",
+    "a tile is taken to see as many keys as rows end before it, whatever earlier chunks left",
+    {
+        PLAN: _line(
+            PLAN, "seen = tl.minimum(tl.maximum(length - rows + end, 0), length)", "seen = tl.minimum(end, length)"
+        )
+    },
+    lambda case: case["segments"] in ("chunked", "long"),
+    BYTES,
+)
+
+_fault(
+    "prefill-plan-offset-of-the-tile",
+    "ROCm/aiter: kv_offset counts from the end of the request, for all parts of a tile but the last",
+    "kv_offset counts to the causal end of the tile",
+    {
+        PLAN: _line(
+            PLAN,
+            "tl.store(info + 6, tl.where(final, 0, length - stop), mask=known)",
+            "tl.store(info + 6, tl.where(final, 0, seen - stop), mask=known)",
+        )
+    },
+    # The cut tile must not be the last of its request.
+    lambda case: case["segments"] == "one",
+    BYTES,
 )

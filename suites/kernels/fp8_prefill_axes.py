@@ -13,6 +13,11 @@ EXPECTED = expect(
     Matrix(ops=("mla_prefill_ps",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn", "e4m3fnuz"), block_sizes=(1,))
 )
 EXPECTED_FLAVOURLESS = expect(
-    Matrix(ops=("mla_prefill_reduce",), arches=("gfx942", "gfx950"), fp8s=("e4m3fn",), block_sizes=(1,))
+    Matrix(
+        ops=("mla_prefill_reduce", "mla_prefill_ps_metadata"),
+        arches=("gfx942", "gfx950"),
+        fp8s=("e4m3fn",),
+        block_sizes=(1,),
+    )
 )
-"""Partial results are fp32: the flavour is a fixed word."""
+"""Partial results are fp32 and plans integers: the flavour is a fixed word."""

@@ -238,7 +238,7 @@ def variant(case: Case, target: Target, dispatch: MlaPrefillTable) -> PrefillVar
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Element -> token, request, head and dim, or the row of a part."""
     names = ("row" if output.startswith("split") else "token", "head", "dim")
-    where = dict(zip(names, index, strict=False))
+    where: dict[str, int] = dict(zip(names, index, strict=False))
     if "token" in where:
         starts = operands.inputs["qo_indptr"]
         where["request"] = int((starts <= index[0]).sum()) - 1
