@@ -241,7 +241,9 @@ def _tile(target: Target, rows: int, kv: Element, native: bool) -> tuple[int, in
             return 64, 32 if kv == "bf16" else 64, 8, 2
         return fitting, 64 if kv == "fp8" else 32, 4, 2
     # Eight waves spill on CDNA; four of them hold 64 rows, and a second stage only beside 16.
+    if kv == "fp8" and not native:
+        # Decoding a foreign flavour by integers takes registers, too.
+        return (16, 32, 4, 1) if fitting == 16 else (32, 16, 4, 1)
     if fitting == 16:
         return (16, 64, 4, 1) if kv == "fp8" else (16, 32, 4, 2)
-    # Decoding a foreign flavour by integers takes registers, too.
-    return (fitting if kv == "bf16" or native else 32), 32, 4, 1
+    return fitting, 32, 4, 1

@@ -234,7 +234,6 @@ OP = register(
         ),
         probes=(
             Dispatch(lambda _: ("_mla_reduce_kernel",)),
-            HostSync(),
             Strides(),
             Poison(),
             Invariance("part-order", reverse_parts, "a sum does not depend on the order of its parts"),
