@@ -1,7 +1,7 @@
 """What the device itself can do, measured in the same run: copy bandwidth and matrix rates."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 from __future__ import annotations
 
 from typing import Any
@@ -10,14 +10,14 @@ import torch
 
 from rocassay.harness.arch import profile
 from rocassay.harness.bench.bench import Place
-from rocassay.harness.bench.timing import device_time
+from rocassay.harness.bench.timing import event_time
 from rocassay.harness.engines.base import EngineUnavailable, engine
 from rocassay.harness.engines.device import architecture_of
 
 CUDA_DECISIONS = "gfx950"
 """Architecture whose decisions a CUDA device takes: its FP8 format is the OCP one, as theirs is."""
 
-COPY_BYTES = 2**31
+COPY_BYTES = 2**32
 MATRIX = 8192
 _TORCH_FP8 = {"e4m3fn": torch.float8_e4m3fn, "e4m3fnuz": torch.float8_e4m3fnuz}
 
@@ -38,7 +38,7 @@ def copy_bandwidth(device: torch.device, size: int = COPY_BYTES) -> float:
     """Bytes a second, read plus written, of a copy far larger than every cache."""
     source = torch.randint(256, (size,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    timing = device_time([lambda: target.copy_(source)])
+    timing = event_time(lambda: target.copy_(source))
     return 2 * size / (timing.median * 1e-6)
 
 
@@ -53,7 +53,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = MATRIX) ->
             return torch.mm(a, b)
         return scaled(a, b.t(), one, one, out_dtype=torch.bfloat16)
 
-    return 2 * size**3 / (device_time([multiply]).median * 1e-6)
+    return 2 * size**3 / (event_time(multiply).median * 1e-6)
 
 
 def matrix_rates(where: Place) -> dict[str, float]:

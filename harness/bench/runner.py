@@ -1,5 +1,6 @@
 """Runs benches: verify every implementation on poisoned outputs, time it, record it."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import datetime

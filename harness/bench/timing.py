@@ -89,6 +89,20 @@ def device_time(calls: Sequence[Callable[[], object]]) -> Timing:
     return summarised([start.elapsed_time(stop) * 1e3 / count for start, stop in events], count)
 
 
+def event_time(call: Callable[[], object]) -> Timing:
+    """Time of one long call between events, outside any graph: there a copy may run on another engine."""
+    call()
+    samples: list[float] = []
+    for _ in range(REPLAYS):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        stop.record()
+        torch.cuda.synchronize()
+        samples.append(start.elapsed_time(stop) * 1e3)
+    return summarised(samples, 1)
+
+
 def _rough_time(calls: Sequence[Callable[[], object]]) -> float:
     rounds = 3
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

@@ -16,6 +16,9 @@ from rocassay.harness.bench.records import BenchRecord, MachineRecord, append
 from rocassay.harness.bench.runner import Runner, done_before, measure_machine
 from rocassay.harness.bench.table import machine_line, table
 
+PIPED_WIDTH = 180
+"""Columns of a table that no terminal limits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -69,9 +72,9 @@ def _show(machine: MachineRecord, records: list[BenchRecord], out: Path, *, as_j
         lines = [record.model_dump(mode="json") for record in (machine, *records)]
         sys.stdout.write(json.dumps(lines, indent=1) + "\n")
         return
-    console = Console()
     # Piped output has no width of its own; a table cut at 80 columns would hide its numbers.
-    console.print(table(records), width=None if console.is_terminal else 170)
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+    console.print(table(records))
     wrong = [record for record in records if record.status != "measured"]
     for record in wrong:
         text = f"RED {record.id} {record.status}: {record.reason}"

@@ -16,6 +16,9 @@ _FALLBACK_COMPUTE_UNITS = 256
 
 _SMALLEST_DOT = 16
 
+_MULTIPROCESSORS = 132
+"""Of an H100 or H200."""
+
 _WARP_GROUP_ROWS = 64
 """Rows that one warp group of an NVIDIA Hopper GPU multiplies at once."""
 
@@ -128,10 +131,9 @@ class DecodeVariant:
 def prefill_variant(target: Target, *, heads: int, head_dim: int) -> PrefillVariant:
     """Prefill decisions; `head_dim` is D of the rows."""
     if target.backend == "cuda":
-        # Chosen by time on an H200; wider rows leave room for two stages of 32 keys only.
+        # Chosen by time on an H200; two stages of 64 rows of 576 just fit its shared memory.
         if heads >= _WARP_GROUP_ROWS:
-            block_k = 64 if head_dim <= 512 else 32
-            return PrefillVariant(block_h=64, block_k=block_k, num_warps=8, num_stages=2)
+            return PrefillVariant(block_h=64, block_k=64, num_warps=8, num_stages=2)
         return PrefillVariant(block_h=_heads_a_program(heads, 64), num_stages=2)
     # Half of gfx942's LDS holds one tile of 32 rows, so that two programs share a compute unit there.
     return PrefillVariant(block_h=_heads_a_program(heads, 16), block_k=32 if head_dim >= 256 else 64)
@@ -157,8 +159,9 @@ def decode_variant(
         extra_fp8=dispatch.extra_fp8,
         main_native=fp8 in target.native_fp8,
         extra_native=dispatch.extra_fp8 in target.native_fp8,
-        rule=dispatch.split_rule(target.arch),
-        compute_units=units or _FALLBACK_COMPUTE_UNITS,
+        # On CUDA a unit is a resident program, and there are one (wide) or two a multiprocessor.
+        rule="gfx942" if cuda else dispatch.split_rule(target.arch),
+        compute_units=_MULTIPROCESSORS * (1 if wide else 2) if cuda else units or _FALLBACK_COMPUTE_UNITS,
         fixed_splits=splits,
         block_h=_heads_a_program(heads, 64 if cuda else 16),
         # An interpreter pays for programs, a device for programs that are too few.

@@ -14,6 +14,7 @@ import triton.language as tl
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.attention.dispatch import DecodeVariant
 from rocassay.kernels.common.fp8_codec import decode_fp8
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import require_unit_stride
 
 HEAD_DIM = 512
@@ -386,7 +387,7 @@ def sparse_attn_decode(
     extra_capacity, extra_block, extra_stride = _geometry(kv_cache) if kv_cache is not None else (0, 1, 0)
     listed = topk_ragged_indices.numel() if topk_ragged_indices is not None else 0
     splits = variant.splits(batch, heads, swa_ragged_indices.numel(), listed)
-    blocks = triton.cdiv(heads, variant.block_h)
+    blocks = ceil_div(heads, variant.block_h)
     arguments = (
         q,
         swa_k_cache,
@@ -443,7 +444,7 @@ def sparse_attn_decode(
         part_acc.stride(2),
         **constants,
     )
-    _sparse_attn_decode_reduce_kernel[(batch * triton.cdiv(heads, variant.reduce_heads),)](
+    _sparse_attn_decode_reduce_kernel[(batch * ceil_div(heads, variant.reduce_heads),)](
         part_m,
         part_l,
         part_acc,
@@ -460,24 +461,25 @@ def sparse_attn_decode(
         HEADS=heads,
         HAS_SINK=attn_sink is not None,
         REDUCE_HEADS=variant.reduce_heads,
-        SPLITS_PADDED=triton.next_power_of_2(splits),
-        SPLIT_TILE=min(_SPLIT_TILE, triton.next_power_of_2(splits)),
+        SPLITS_PADDED=power_of_two_from(splits),
+        SPLIT_TILE=min(_SPLIT_TILE, power_of_two_from(splits)),
         num_warps=variant.num_warps,
     )
 
 
 def _geometry(cache: torch.Tensor) -> tuple[int, int, int]:
     """(slots, block size, bytes from page to page) of a uint8 [NB, BS, 584] cache; the page stride is free."""
-    pages, block_size, record = cache.shape[0], cache.shape[1], cache.shape[-1]
-    inside = cache.stride(-1) == 1 and (block_size == 1 or cache.stride(1) == RECORD_BYTES)
+    pages, block_size, record = cache.shape if cache.dim() == 3 else (0, 0, 0)
+    page_stride, token_stride, byte_stride = cache.stride() if cache.dim() == 3 else (0, 0, 0)
+    inside = byte_stride == 1 and (block_size == 1 or token_stride == RECORD_BYTES)
     # bf16 dims are addressed as such.
-    inside &= cache.stride(0) % 2 == 0
+    inside &= page_stride % 2 == 0
     if cache.dtype is not torch.uint8 or record != RECORD_BYTES or not inside:
         raise LayoutError(
             f"the cache is {cache.dtype} {tuple(cache.shape)} with strides {cache.stride()}; "
             f"pass uint8 [pages, block size, {RECORD_BYTES}] whose pages are contiguous inside and start at even bytes"
         )
-    return pages * block_size, block_size, cache.stride(0)
+    return pages * block_size, block_size, page_stride
 
 
 def _parts(

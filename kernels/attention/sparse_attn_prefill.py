@@ -12,6 +12,7 @@ import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.attention.dispatch import PrefillVariant
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import require_unit_stride
 
 _LOG2_E = 1.4426950408889634
@@ -138,7 +139,7 @@ def sparse_attn_prefill(
         return
     main = 1 << (dim.bit_length() - 1)
     tail = dim - main
-    blocks = triton.cdiv(heads, variant.block_h)
+    blocks = ceil_div(heads, variant.block_h)
     _sparse_attn_prefill_kernel[(tokens * blocks,)](
         q,
         kv,
@@ -157,7 +158,7 @@ def sparse_attn_prefill(
         DIM=dim,
         WIDTH=width,
         MAIN=main,
-        TAIL=max(_SMALLEST_DIM, triton.next_power_of_2(tail)) if tail else 0,
+        TAIL=max(_SMALLEST_DIM, power_of_two_from(tail)) if tail else 0,
         HAS_SINK=attn_sink is not None,
         BLOCK_H=variant.block_h,
         BLOCK_K=variant.block_k,

@@ -6,6 +6,7 @@ list lengths are averages of the buffers' capacity, so that no device value is r
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, TypeAlias
 
 SplitRule: TypeAlias = Literal["gfx942", "gfx950"]
@@ -32,6 +33,8 @@ def iterations(splits: int, main_length: int, extra_length: int) -> int:
     return sum(_cdiv(_cdiv(length, splits), BLOCK_K) for length in lengths if length > 0)
 
 
+# Launches repeat shapes, and the search costs as much as a launch.
+@functools.lru_cache(maxsize=4096)
 def decode_splits(
     rule: SplitRule,
     *,

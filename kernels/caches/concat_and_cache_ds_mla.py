@@ -16,6 +16,7 @@ import triton.language as tl
 from rocassay.kernels.caches.dispatch import LatentWriteVariant
 from rocassay.kernels.caches.tensors import require_rows, token_geometry
 from rocassay.kernels.common.fp8_codec import encode_fp8
+from rocassay.kernels.common.integers import ceil_div
 
 
 @triton.jit
@@ -99,7 +100,7 @@ def concat_and_cache_ds_mla(
     tokens = slot_mapping.shape[0]
     if tokens == 0:
         return
-    _concat_and_cache_ds_mla_kernel[(triton.cdiv(tokens, variant.tokens_per_program),)](
+    _concat_and_cache_ds_mla_kernel[(ceil_div(tokens, variant.tokens_per_program),)](
         kv_c,
         k_pe,
         flat,

@@ -14,6 +14,7 @@ import triton.language as tl
 from rocassay.kernels.caches.dispatch import PlanarGatherVariant
 from rocassay.kernels.caches.tensors import planar_geometry, require_rows
 from rocassay.kernels.common.fp8_codec import decode_fp8
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import INT32_BYTES, require_unit_stride
 
 
@@ -104,7 +105,7 @@ def dequantize_and_gather_k_cache(
     requests, rows = out.shape[0], out.shape[1]
     if requests == 0 or rows <= offset:
         return
-    grid = (triton.cdiv(rows - offset, variant.tokens_per_program), requests)
+    grid = (ceil_div(rows - offset, variant.tokens_per_program), requests)
     _dequantize_and_gather_k_cache_kernel[grid](
         out,
         k_cache,

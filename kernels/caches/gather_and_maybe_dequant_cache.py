@@ -15,6 +15,7 @@ import triton.language as tl
 from rocassay.kernels.caches.dispatch import LatentGatherVariant
 from rocassay.kernels.caches.tensors import ELEMENTS, require_rows, token_geometry
 from rocassay.kernels.common.fp8_codec import decode_fp8
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import require_unit_stride
 
 
@@ -123,7 +124,7 @@ def gather_and_maybe_dequant_cache(
     tokens = dst.shape[0]
     if tokens == 0:
         return
-    _gather_and_maybe_dequant_cache_kernel[(triton.cdiv(tokens, variant.tokens_per_program),)](
+    _gather_and_maybe_dequant_cache_kernel[(ceil_div(tokens, variant.tokens_per_program),)](
         flat,
         dst,
         block_table,

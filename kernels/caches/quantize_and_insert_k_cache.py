@@ -13,6 +13,7 @@ import triton.language as tl
 from rocassay.kernels.caches.dispatch import InsertVariant
 from rocassay.kernels.caches.tensors import planar_geometry, require_rows
 from rocassay.kernels.common.fp8_codec import encode_fp8
+from rocassay.kernels.common.integers import ceil_div
 
 
 @triton.jit
@@ -88,7 +89,7 @@ def quantize_and_insert_k_cache(
     tokens = slot_mapping.shape[0]
     if tokens == 0:
         return
-    _quantize_and_insert_k_cache_kernel[(triton.cdiv(tokens, variant.tokens_per_program),)](
+    _quantize_and_insert_k_cache_kernel[(ceil_div(tokens, variant.tokens_per_program),)](
         k,
         k_cache,
         slot_mapping,

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from rocassay.kernels.common.indexer_page import scale_row, value_column, value_row
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import byte_rows, byte_view, indexer_cache_geometry, require_unit_stride
 from rocassay.kernels.indexer.dispatch import GatherVariant
 
@@ -93,7 +94,7 @@ def cp_gather_indexer_k_quant_cache(
     tokens = values.shape[0]
     if tokens == 0:
         return
-    _cp_gather_indexer_k_quant_cache_kernel[(triton.cdiv(tokens, variant.tokens_per_program),)](
+    _cp_gather_indexer_k_quant_cache_kernel[(ceil_div(tokens, variant.tokens_per_program),)](
         kv_cache,
         values,
         scales,

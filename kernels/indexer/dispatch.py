@@ -56,12 +56,22 @@ class _Tile:
     num_warps: int = 4
 
 
+_FEW_TOKENS, _MANY_TOKENS = 2048, 16384
+"""Where the tile of the cache writer changes on CUDA (measured on an H200)."""
+
 _TILES = {
     ("gfx942", "fp8"): _Tile(),
     # The K = 64 matrix instructions hold wider operands.
     ("gfx950", "fp8"): _Tile(num_warps=8),
 }
 _HALF_TILE = _Tile(kv_tile=32, dot_rows=64)
+# One warp group multiplies 64 keys, taken from its registers, with the queries in shared memory.
+_CUDA_TILE = _Tile(kv_tile=64)
+_CUDA_STAGES = 1
+"""Five programs a multiprocessor hide more latency than a pipeline, whose buffers cost registers (measured, H200)."""
+
+_CUDA_RESIDENT = 132 * 5
+"""Programs of the logits kernel that an H200 holds at once: 132 multiprocessors, 90 registers a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,9 @@ class LogitsVariant:
     max_splits: int = _FALLBACK_COMPUTE_UNITS
     """Most programs a request is split over: the device's compute units."""
 
+    fragments: bool = False
+    """Keys are loaded straight into the registers of a Hopper warp group's product; `kv_tile` is a multiple of 64."""
+
     sum_tile: int = 128
     """Columns a program of the second kernel."""
 
@@ -147,8 +160,13 @@ class LogitsVariant:
     cdna: int | None = None
     """Generation whose matrix instructions the Gluon kernel uses, 3 or 4; None for Triton's."""
 
+    resident: int | None = None
+    """Programs that the device holds at once; a launch of that many requests' splits is one wave. None: unknown."""
+
     def splits(self, rows: int, max_model_len: int) -> int:
-        """Programs that share one request's keys, by the rule of vLLM's block-flat kernel."""
+        """Programs that share one request's keys: one wave, or by the rule of vLLM's block-flat kernel."""
+        if self.resident is not None:
+            return max(1, min(-(-max_model_len // self.kv_tile), self.resident // max(1, rows)))
         return max(1, min(self.max_splits, -(-max_model_len // self.kv_tile), 1024 // max(1, rows)))
 
     @property
@@ -159,11 +177,25 @@ class LogitsVariant:
 
 
 def write_variant(
-    target: Target, *, fp8: str, block_size: int, ratio: int, dispatch: IndexerDispatch = DISPATCH
+    target: Target,
+    *,
+    fp8: str,
+    block_size: int,
+    ratio: int,
+    tokens: int | None = None,
+    dispatch: IndexerDispatch = DISPATCH,
 ) -> WriteVariant:
-    """Writer decisions; `fp8` is the cache's flavour (the ratio-4 compressor stores e4m3fn everywhere)."""
+    """Writer decisions; `fp8` is the cache's flavour (the ratio-4 compressor stores e4m3fn everywhere).
+
+    `tokens` of a launch, where the caller knows them, choose the tile on CUDA: few tokens need many programs.
+    """
     layout = dispatch.write_layout(block_size, ratio)
-    return WriteVariant(layout, fp8, format_of(fp8).scaling_max, fp8 in target.native_fp8)
+    variant = WriteVariant(layout, fp8, format_of(fp8).scaling_max, fp8 in target.native_fp8)
+    if target.backend != "cuda" or tokens is None:
+        return variant
+    if tokens <= _FEW_TOKENS:
+        return replace(variant, tokens_per_program=4)
+    return replace(variant, tokens_per_program=8, num_warps=4 if tokens <= _MANY_TOKENS else 2)
 
 
 def gather_variant(
@@ -201,6 +233,8 @@ def logits_variant(
     # Hopper's fp8 tensor cores keep about 14 accumulator bits (DeepSeek-V3 technical report); logits need 24.
     dot = "fp8" if native and target.backend != "cuda" else "fp16"
     tile = _TILES.get((target.arch, dot), _Tile() if dot == "fp8" else _HALF_TILE)
+    if target.backend == "cuda":
+        tile = _CUDA_TILE
     units = PROFILES[target.arch].compute_units if target.arch in PROFILES else None
     variant = LogitsVariant(
         path=path,
@@ -211,6 +245,9 @@ def logits_variant(
         kv_tile=tile.kv_tile,
         dot_rows=tile.dot_rows,
         num_warps=tile.num_warps,
+        fragments=target.backend == "cuda",
+        num_stages=_CUDA_STAGES if target.backend == "cuda" else 2,
+        resident=_CUDA_RESIDENT if target.backend == "cuda" else None,
         max_splits=units or _FALLBACK_COMPUTE_UNITS,
         # Two waves halve the registers, which suits fp8 operands; upcast ones would spill.
         waves_per_eu=decision.waves_per_eu if target.backend == "hip" and dot == "fp8" else None,

@@ -14,6 +14,7 @@ import triton.language as tl
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.common.fp8_codec import decode_fp8
 from rocassay.kernels.common.indexer_page import HEAD_DIM, scale_row, value_column, value_row
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import byte_view, indexer_cache_geometry, require_unit_stride
 from rocassay.kernels.indexer.dispatch import LogitsVariant
 
@@ -41,6 +42,52 @@ def _visible_limit(
 
 
 @triton.jit
+def _natural_row(index):
+    """Which key of a tile stands in row `index` of its fragments: 4 warps of 8 threads load 8 keys each, twice."""
+    return index // 64 * 64 + index // 8 % 2 * 32 + index // 16 % 4 * 8 + index % 8
+
+
+@triton.jit
+def _natural_dim(index):
+    """Which of 64 dims stands in column `index` of a tile's fragments: a thread loads 16 neighbouring ones."""
+    return index // 2 % 4 * 16 + index // 16 * 4 + index // 8 % 2 * 2 + index % 2
+
+
+@triton.jit
+def _fragments(code, KV_TILE: tl.constexpr):
+    """Codes [KV_TILE, 64] as 16 bytes a thread load them -> in the order in which a Hopper warp group multiplies them.
+
+    Both orders give every thread the same bytes, so this moves none: any order is right as long as the queries' dims
+    and the positions follow it.
+    """
+    parts = tl.reshape(code, [KV_TILE // 64, 2, 4, 8, 4, 4, 2, 2])
+    return tl.reshape(tl.permute(parts, (0, 2, 1, 3, 5, 6, 4, 7)), [KV_TILE, 64])
+
+
+@triton.jit
+def _load_query_part(
+    q,
+    start,
+    real,
+    FIRST: tl.constexpr,
+    DIMS: tl.constexpr,
+    FRAGMENTS: tl.constexpr,
+    FORMAT: tl.constexpr,
+    NATIVE: tl.constexpr,
+    HALF_DOT: tl.constexpr,
+):
+    """Dims FIRST ... FIRST + DIMS of the queries that start at `start`, [DIMS, queries]."""
+    dim = tl.arange(0, DIMS)
+    if FRAGMENTS:
+        dim = _natural_dim(dim)
+    code = tl.load(q + start[:, None] + (FIRST + dim)[None, :], mask=real[:, None], other=0)
+    query = decode_fp8(code, FORMAT, NATIVE)
+    if HALF_DOT and NATIVE:
+        query = query.to(tl.float16)
+    return tl.trans(query)
+
+
+@triton.jit
 def _load_queries(
     q,
     weights,
@@ -54,25 +101,63 @@ def _load_queries(
     HEADS: tl.constexpr,
     ROWS: tl.constexpr,
     HEADS_PADDED: tl.constexpr,
+    FRAGMENTS: tl.constexpr,
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     HALF_DOT: tl.constexpr,
 ):
-    """Query tile [ROWS * HEADS_PADDED, 128] and its head weights; padding rows are zero."""
+    """Query tile [128, ROWS * HEADS_PADDED], in two halves if in FRAGMENTS, and its columns' weights; padding is 0."""
     index = tl.arange(0, ROWS * HEADS_PADDED)
     head = index % HEADS_PADDED
     next_index = chunk * ROWS + index // HEADS_PADDED
     real = (head < HEADS) & (next_index < NEXT_N)
     start = batch.to(tl.int64) * q_batch_stride + next_index.to(tl.int64) * q_next_stride
     start += head.to(tl.int64) * q_head_stride
-    dim = tl.arange(0, 128)
-    code = tl.load(q + start[:, None] + dim[None, :], mask=real[:, None], other=0)
-    query = decode_fp8(code, FORMAT, NATIVE)
-    if HALF_DOT and NATIVE:
-        query = query.to(tl.float16)
+    if FRAGMENTS:
+        low = _load_query_part(q, start, real, 0, 64, True, FORMAT, NATIVE, HALF_DOT)
+        high = _load_query_part(q, start, real, 64, 64, True, FORMAT, NATIVE, HALF_DOT)
+    else:
+        low = _load_query_part(q, start, real, 0, 128, False, FORMAT, NATIVE, HALF_DOT)
+        high = low
     weight_base = (batch * NEXT_N + next_index).to(tl.int64) * weights_stride
     weight = tl.load(weights + weight_base + head, mask=real, other=0.0)
-    return query, weight
+    return low, high, weight
+
+
+@triton.jit
+def _find_pages(block_tables, table_base, position, live, cache_block_stride, BLOCK_SIZE: tl.constexpr):
+    """Byte at which the page of each position begins, and the position's place in it."""
+    column = position // BLOCK_SIZE
+    offset = position % BLOCK_SIZE
+    page = tl.load(block_tables + table_base + column, mask=live, other=0).to(tl.int64)
+    page_base = page * cache_block_stride
+    return page_base, offset
+
+
+@triton.jit
+def _load_key_part(
+    kv_cache,
+    row_start,
+    live,
+    FIRST: tl.constexpr,
+    DIMS: tl.constexpr,
+    KV_TILE: tl.constexpr,
+    SHUFFLE: tl.constexpr,
+    FRAGMENTS: tl.constexpr,
+    FORMAT: tl.constexpr,
+    NATIVE: tl.constexpr,
+    HALF_DOT: tl.constexpr,
+):
+    """Dims FIRST ... FIRST + DIMS of the keys that start at `row_start`, [KV_TILE, DIMS]."""
+    dim = FIRST + tl.arange(0, DIMS)
+    source = row_start[:, None] + value_column(dim, SHUFFLE)[None, :]
+    code = tl.load(kv_cache + source, mask=live[:, None], other=0)
+    if FRAGMENTS:
+        code = _fragments(code, KV_TILE)
+    key = decode_fp8(code, FORMAT, NATIVE)
+    if HALF_DOT and NATIVE:
+        key = key.to(tl.float16)
+    return key
 
 
 @triton.jit
@@ -80,30 +165,47 @@ def _load_keys(
     kv_cache,
     block_tables,
     table_base,
-    position,
-    live,
+    tile,
+    longest,
     cache_block_stride,
+    KV_TILE: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     SHUFFLE: tl.constexpr,
+    FRAGMENTS: tl.constexpr,
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     HALF_DOT: tl.constexpr,
 ):
-    """Key tile [128, positions] and its scales; positions that are not live read nothing and are zero."""
-    column = position // BLOCK_SIZE
-    offset = position % BLOCK_SIZE
-    page = tl.load(block_tables + table_base + column, mask=live, other=0).to(tl.int64)
-    page_base = page * cache_block_stride
-    row_start = page_base + value_row(offset, SHUFFLE)
-    scale_start = page_base + scale_row(offset, BLOCK_SIZE)
-    dim = tl.arange(0, 128)
-    source = row_start[None, :] + value_column(dim, SHUFFLE)[:, None]
-    code = tl.load(kv_cache + source, mask=live[None, :], other=0)
-    scale = tl.load((kv_cache + scale_start).to(tl.pointer_type(tl.float32)), mask=live, other=0.0)
-    key = decode_fp8(code, FORMAT, NATIVE)
-    if HALF_DOT and NATIVE:
-        key = key.to(tl.float16)
-    return key, scale
+    """Key tile [positions, 128] (twice its two halves in FRAGMENTS), its scales and positions.
+
+    Positions from `longest` on read nothing and are zero.
+    """
+    lane = tl.arange(0, KV_TILE)
+    row = _natural_row(lane) if FRAGMENTS else lane
+    start = tile * KV_TILE
+    if BLOCK_SIZE % KV_TILE == 0:
+        page_base, first = _find_pages(block_tables, table_base, start, True, cache_block_stride, BLOCK_SIZE)
+        row_start = page_base + value_row(first + lane, SHUFFLE)
+        scale_start = page_base + scale_row(first + row, BLOCK_SIZE)
+    else:
+        live = start + lane < longest
+        page_base, offset = _find_pages(block_tables, table_base, start + lane, live, cache_block_stride, BLOCK_SIZE)
+        row_start = page_base + value_row(offset, SHUFFLE)
+        if FRAGMENTS:
+            live = start + row < longest
+            page_base, offset = _find_pages(block_tables, table_base, start + row, live, cache_block_stride, BLOCK_SIZE)
+        scale_start = page_base + scale_row(offset, BLOCK_SIZE)
+    live = start + lane < longest
+    if FRAGMENTS:
+        low = _load_key_part(kv_cache, row_start, live, 0, 64, KV_TILE, SHUFFLE, True, FORMAT, NATIVE, HALF_DOT)
+        high = _load_key_part(kv_cache, row_start, live, 64, 64, KV_TILE, SHUFFLE, True, FORMAT, NATIVE, HALF_DOT)
+    else:
+        low = _load_key_part(kv_cache, row_start, live, 0, 128, KV_TILE, SHUFFLE, False, FORMAT, NATIVE, HALF_DOT)
+        high = low
+    position = start + row
+    scale_pointer = (kv_cache + scale_start).to(tl.pointer_type(tl.float32))
+    scale = tl.load(scale_pointer, mask=position < longest, other=0.0)
+    return low, high, scale, position
 
 
 @triton.jit
@@ -134,6 +236,7 @@ def _score_pages_kernel(
     BLOCK_SIZE: tl.constexpr,
     KV_TILE: tl.constexpr,
     SHUFFLE: tl.constexpr,
+    FRAGMENTS: tl.constexpr,
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     HALF_DOT: tl.constexpr,
@@ -151,42 +254,44 @@ def _score_pages_kernel(
     longest = tl.max(limits, axis=0)
     table_base = batch.to(tl.int64) * table_stride
     if CHUNKS == 1:
-        query, weight = _load_queries(
+        query, query_high, weight = _load_queries(
             q, weights, batch, 0, q_batch_stride, q_next_stride, q_head_stride, weights_stride,
-            NEXT_N, HEADS, ROWS, HEADS_PADDED, FORMAT, NATIVE, HALF_DOT,
+            NEXT_N, HEADS, ROWS, HEADS_PADDED, FRAGMENTS, FORMAT, NATIVE, HALF_DOT,
         )  # fmt: skip
     for tile in range(split, tl.cdiv(longest, KV_TILE), splits):
-        position = tile * KV_TILE + tl.arange(0, KV_TILE)
-        key, scale = _load_keys(
-            kv_cache, block_tables, table_base, position, position < longest, cache_block_stride,
-            BLOCK_SIZE, SHUFFLE, FORMAT, NATIVE, HALF_DOT,
+        key, key_high, scale, position = _load_keys(
+            kv_cache, block_tables, table_base, tile, longest, cache_block_stride,
+            KV_TILE, BLOCK_SIZE, SHUFFLE, FRAGMENTS, FORMAT, NATIVE, HALF_DOT,
         )  # fmt: skip
         for chunk in range(CHUNKS):
             if CHUNKS > 1:
                 # The query tiles of all rows together would not fit the registers; the cache holds them.
-                query, weight = _load_queries(
+                query, query_high, weight = _load_queries(
                     q, weights, batch, chunk, q_batch_stride, q_next_stride, q_head_stride, weights_stride,
-                    NEXT_N, HEADS, ROWS, HEADS_PADDED, FORMAT, NATIVE, HALF_DOT,
+                    NEXT_N, HEADS, ROWS, HEADS_PADDED, FRAGMENTS, FORMAT, NATIVE, HALF_DOT,
                 )  # fmt: skip
-            activated = tl.maximum(tl.dot(query, key, out_dtype=tl.float32), 0.0)
+            product = tl.dot(key, query, out_dtype=tl.float32)
+            if FRAGMENTS:
+                product = tl.dot(key_high, query_high, product, out_dtype=tl.float32)
+            activated = tl.maximum(product, 0.0)
             if PER_HEAD:
                 index = tl.arange(0, ROWS * HEADS_PADDED)
                 head = index % HEADS_PADDED
                 next_index = chunk * ROWS + index // HEADS_PADDED
-                score = activated * scale[None, :] * weight[:, None]
+                score = activated * scale[:, None] * weight[None, :]
                 known = (head < HEADS) & (next_index < NEXT_N)
                 head_base = head.to(tl.int64) * head_stride
             else:
                 next_index = chunk * ROWS + tl.arange(0, ROWS)
-                weighted = activated * weight[:, None]
-                score = tl.sum(tl.reshape(weighted, [ROWS, HEADS_PADDED, KV_TILE]), axis=1) * scale[None, :]
+                weighted = activated * weight[None, :]
+                score = tl.sum(tl.reshape(weighted, [KV_TILE, ROWS, HEADS_PADDED]), axis=2) * scale[:, None]
                 known = next_index < NEXT_N
                 head_base = tl.zeros([ROWS], tl.int64)
             limit = _visible_limit(context_lens, batch, next_index, known, columns, lens_stride, NEXT_N, LENS_PER_ROW)
             row = batch * NEXT_N + next_index
             row_base = row.to(tl.int64) * output_stride
-            target = (head_base + row_base)[:, None] + position[None, :]
-            written = position[None, :] < limit[:, None]
+            target = (head_base + row_base)[None, :] + position[:, None]
+            written = position[:, None] < limit[None, :]
             tl.store(output + target, score, mask=written)
 
 
@@ -252,9 +357,9 @@ def fp8_paged_mqa_logits(
     _, block_size, cache_block_stride = indexer_cache_geometry(kv_cache)
     _check(q_fp8, weights, context_lens, block_tables, logits, max_model_len, workspace, variant)
     codes = byte_view(q_fp8)
-    heads_padded = triton.next_power_of_2(heads)
+    heads_padded = power_of_two_from(heads)
     rows = max(1, variant.dot_rows // heads_padded)
-    rows = max(min(rows, triton.next_power_of_2(next_n)), _SMALLEST_DOT // heads_padded)
+    rows = max(min(rows, power_of_two_from(next_n)), _SMALLEST_DOT // heads_padded)
     columns = min(max_model_len, block_tables.shape[1] * block_size)
     if variant.kernel == "gluon":
         _score_in_gluon(codes, kv_cache, weights, context_lens, block_tables, logits, columns, max_model_len, variant)
@@ -282,13 +387,14 @@ def fp8_paged_mqa_logits(
         NEXT_N=next_n,
         HEADS=heads,
         HEADS_PADDED=heads_padded,
-        NEXT_PADDED=triton.next_power_of_2(next_n),
+        NEXT_PADDED=power_of_two_from(next_n),
         ROWS=rows,
-        CHUNKS=triton.cdiv(next_n, rows),
+        CHUNKS=ceil_div(next_n, rows),
         LENS_PER_ROW=context_lens.dim() == 2,
         BLOCK_SIZE=block_size,
         KV_TILE=variant.kv_tile,
         SHUFFLE=variant.layout == "SHUFFLE",
+        FRAGMENTS=variant.fragments,
         FORMAT=variant.fp8,
         NATIVE=variant.native,
         HALF_DOT=variant.dot == "fp16",
@@ -329,7 +435,7 @@ def _sum_heads(
     variant: LogitsVariant,
 ) -> None:
     heads, rows = workspace.shape[:2]
-    _sum_heads_kernel[(rows, triton.cdiv(max_model_len, variant.sum_tile))](
+    _sum_heads_kernel[(rows, ceil_div(max_model_len, variant.sum_tile))](
         workspace,
         context_lens,
         logits,
@@ -341,7 +447,7 @@ def _sum_heads(
         logits.stride(0),
         NEXT_N=next_n,
         HEADS=heads,
-        HEADS_PADDED=triton.next_power_of_2(heads),
+        HEADS_PADDED=power_of_two_from(heads),
         LENS_PER_ROW=context_lens.dim() == 2,
         TILE=variant.sum_tile,
         num_warps=variant.num_warps,

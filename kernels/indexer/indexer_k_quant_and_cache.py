@@ -15,6 +15,7 @@ import triton.language as tl
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.common.fp8_codec import encode_fp8
 from rocassay.kernels.common.indexer_page import HEAD_DIM, scale_row, value_column, value_row
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import indexer_cache_geometry, require_unit_stride
 from rocassay.kernels.indexer.dispatch import WriteVariant
 
@@ -86,7 +87,7 @@ def indexer_k_quant_and_cache(
     tokens = slot_mapping.shape[0]
     if tokens == 0:
         return
-    _indexer_k_quant_and_cache_kernel[(triton.cdiv(tokens, variant.tokens_per_program),)](
+    _indexer_k_quant_and_cache_kernel[(ceil_div(tokens, variant.tokens_per_program),)](
         k,
         kv_cache,
         slot_mapping,

@@ -14,6 +14,7 @@ import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.common.fp8_codec import decode_fp8
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import byte_view, require_unit_stride
 from rocassay.kernels.prefill.dispatch import LogitsVariant
 
@@ -177,11 +178,11 @@ def fp8_mqa_logits(
     if rows == 0 or columns == 0:
         return
     queries, keys = byte_view(q_fp8), byte_view(k_fp8)
-    heads_padded = triton.next_power_of_2(heads)
+    heads_padded = power_of_two_from(heads)
     rows_per_program = max(1, variant.tile.dot_columns // heads_padded)
-    rows_per_program = min(rows_per_program, triton.next_power_of_2(rows))
+    rows_per_program = min(rows_per_program, power_of_two_from(rows))
     rows_per_program = max(rows_per_program, _SMALLEST_DOT // heads_padded)
-    row_blocks = triton.cdiv(rows, rows_per_program)
+    row_blocks = ceil_div(rows, rows_per_program)
     _score_windows_kernel[(row_blocks, variant.splits(row_blocks, columns))](
         queries,
         keys,

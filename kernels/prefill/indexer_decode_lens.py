@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import require_unit_stride
 from rocassay.kernels.prefill.dispatch import DecodeLensVariant
 from rocassay.kernels.prefill.request_search import bisection_steps, owner_of
@@ -113,7 +114,7 @@ def indexer_decode_lens(
     if rows == 0 or requests == 0:
         return
     tile = variant.rows
-    grid = (triton.cdiv(rows, tile.rows_per_program), triton.cdiv(max(1, width), tile.columns_per_program))
+    grid = (ceil_div(rows, tile.rows_per_program), ceil_div(max(1, width), tile.columns_per_program))
     _flattened_decode_lens_kernel[grid](
         seq_lens,
         query_start_loc,
@@ -140,13 +141,13 @@ def _native(seq_lens: torch.Tensor, lens: torch.Tensor, compress_ratio: int, var
     require_unit_stride("lens", lens)
     if requests == 0 or lens.shape[1] == 0:
         return
-    _native_decode_lens_kernel[(triton.cdiv(requests, tile.rows_per_program),)](
+    _native_decode_lens_kernel[(ceil_div(requests, tile.rows_per_program),)](
         seq_lens,
         lens,
         requests,
         lens.stride(0),
         NEXT_N=lens.shape[1],
-        NEXT_PADDED=triton.next_power_of_2(lens.shape[1]),
+        NEXT_PADDED=power_of_two_from(lens.shape[1]),
         RATIO=compress_ratio,
         REQUESTS=tile.rows_per_program,
         num_warps=tile.num_warps,

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import require_unit_stride
 from rocassay.kernels.prefill.dispatch import RowsVariant
 from rocassay.kernels.prefill.request_search import bisection_steps, owner_of
@@ -96,7 +97,7 @@ def indexer_prefill_windows(
     warps = {"num_warps": variant.num_warps}
     _gathered_bases_kernel[(1,)](seq_lens, cu_seqlen, requests, RATIO=compress_ratio, REQUESTS=tile, **warps)
     if tokens:
-        _prefill_windows_kernel[(triton.cdiv(tokens, tile),)](
+        _prefill_windows_kernel[(ceil_div(tokens, tile),)](
             query_start_loc,
             seq_lens,
             cu_seqlen,
@@ -110,6 +111,6 @@ def indexer_prefill_windows(
             **warps,
         )
     if keys:
-        _token_to_seq_kernel[(triton.cdiv(keys, tile),)](
+        _token_to_seq_kernel[(ceil_div(keys, tile),)](
             cu_seqlen, token_to_seq, requests, keys, STEPS=steps, TOKENS=tile, **warps
         )

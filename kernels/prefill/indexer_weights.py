@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
+from rocassay.kernels.common.integers import ceil_div, power_of_two_from
 from rocassay.kernels.common.tensors import require_unit_stride
 from rocassay.kernels.prefill.dispatch import RowsVariant
 
@@ -57,7 +58,7 @@ def indexer_weights(
     if rows == 0 or heads == 0:
         return
     normalisation = head_dim**-0.5 * heads**-0.5
-    _indexer_weights_kernel[(triton.cdiv(rows, variant.rows_per_program),)](
+    _indexer_weights_kernel[(ceil_div(rows, variant.rows_per_program),)](
         weights,
         q_scale,
         out,
@@ -67,7 +68,7 @@ def indexer_weights(
         q_scale.stride(0),
         out.stride(0),
         HEADS=heads,
-        HEADS_PADDED=triton.next_power_of_2(heads),
+        HEADS_PADDED=power_of_two_from(heads),
         ROWS=variant.rows_per_program,
         num_warps=variant.num_warps,
     )

@@ -15,6 +15,7 @@ import triton.language as tl
 
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.common.fp8_codec import encode_fp8
+from rocassay.kernels.common.integers import ceil_div
 from rocassay.kernels.common.tensors import byte_view, require_unit_stride
 from rocassay.kernels.prefill.dispatch import QuantVariant
 
@@ -97,7 +98,7 @@ def per_token_group_quant_fp8(
     groups = rows * (columns // group_size)
     if groups == 0:
         return
-    _per_token_group_quant_fp8_kernel[(triton.cdiv(groups, variant.groups_per_program),)](
+    _per_token_group_quant_fp8_kernel[(ceil_div(groups, variant.groups_per_program),)](
         x,
         byte_view(x_q),
         x_s,

@@ -117,12 +117,14 @@ def write_traffic(tokens: int) -> Traffic:
     return Traffic(tokens * (2 * DIMS + 8), tokens * RECORD)
 
 
-def make_write(tokens: int, where: Place, count: int) -> list[Arguments]:
-    """Random slots of one cache that all sets share: no two write the same slot."""
+def make_write(tokens: int, scattered: bool, where: Place, count: int) -> list[Arguments]:
+    """One cache for all sets, no slot twice: every token on a page of its own (decode), or whole pages (prefill)."""
     random = generator(where.device, 3)
     pages = -(-tokens * count // BLOCK_SIZE)
     cache = torch.empty(pages, BLOCK_SIZE, RECORD, dtype=torch.uint8, device=where.device)
-    slots = permutation(random, pages * BLOCK_SIZE).long()
+    slots = permutation(random, pages * BLOCK_SIZE if scattered else pages).long()
+    if not scattered:
+        slots = (slots[:, None] * BLOCK_SIZE + torch.arange(BLOCK_SIZE, device=where.device)).flatten()
     return [
         {
             "k": normal(random, (tokens, DIMS)),
@@ -133,9 +135,9 @@ def make_write(tokens: int, where: Place, count: int) -> list[Arguments]:
     ]
 
 
-def write_calls(where: Place) -> dict[str, Call]:
+def write_calls(tokens: int, where: Place) -> dict[str, Call]:
     """The shipped writer and the naive one."""
-    variant = write_variant(where.target, fp8=where.fp8, block_size=BLOCK_SIZE, ratio=1)
+    variant = write_variant(where.target, fp8=where.fp8, block_size=BLOCK_SIZE, ratio=1, tokens=tokens)
     shuffle = variant.layout == "SHUFFLE"
 
     def first_written(a: Arguments) -> None:
@@ -197,15 +199,15 @@ for _shape in LOGITS_SHAPES:
         )
     )
 
-for _tokens in (1024, 8192, 65536):
+for _tokens, _scattered in ((1024, True), (8192, True), (8192, False), (65536, False)):
     _time = WRITE_REFERENCES.get(_tokens)
     register(
         Bench(
             op="indexer_k_quant_and_cache",
-            name=f"t{_tokens}",
+            name=f"t{_tokens}-{'scattered' if _scattered else 'pages'}",
             traffic=write_traffic(_tokens),
-            make=functools.partial(make_write, _tokens),
-            implementations=write_calls,
+            make=functools.partial(make_write, _tokens, _scattered),
+            implementations=functools.partial(write_calls, _tokens),
             outputs=("kv_cache",),
             check=check_write,
             shape={"tokens": _tokens, "block_size": BLOCK_SIZE},

@@ -6,7 +6,7 @@ splitting, no care for operand layouts.
 
 # ruff: noqa: ANN202
 # Kernels return nothing that an annotation could name.
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import torch

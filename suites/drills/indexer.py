@@ -154,8 +154,8 @@ _fault(
     {
         LOGITS: ChangeSource(
             f"{KERNELS}.{LOGITS}",
-            "written = position[None, :] < limit[:, None]",
-            "written = (position[None, :] < limit[:, None]) & (target * 4 < 2147483648)",
+            "written = position[:, None] < limit[None, :]",
+            "written = (position[:, None] < limit[None, :]) & (target * 4 < 2147483648)",
         )
     },
     lambda case: case.recipe == "tall",
