@@ -49,6 +49,9 @@ class CodeObject:
     vgprs: int
     """Vector registers of one wave, accumulation registers included; 0 for PTX."""
 
+    ir: str
+    """The kernel before anything of the target is decided: Triton's IR, or Gluon's with its layouts."""
+
     digest: str
     """SHA-256 of the binary, in hexadecimal: equal digests mean equal machine code."""
 
@@ -88,6 +91,7 @@ def compile_launch(launch: Launch, arch: str) -> CodeObject:
         spills=_metadata(text, "vgpr_spill_count"),
         scratch_bytes=_metadata(text, "private_segment_fixed_size"),
         vgprs=_metadata(text, "vgpr_count"),
+        ir=compiled.asm["ttir" if "ttir" in compiled.asm else "ttgir"],
         digest=hashlib.sha256(binary).hexdigest(),
     )
 

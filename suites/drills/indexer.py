@@ -34,6 +34,12 @@ def _longest(case: Case) -> int:
     return max(edge_lengths(case.block_size)) if isinstance(length, str) else length
 
 
+def _production(case: Case) -> bool:
+    """One query token of 64 heads a request against an uncompressed cache."""
+    plain = case["path"] == "auto" and case["ratio"] == 1 and case.recipe == "tagged"
+    return plain and case["next_n"] == 1 and case["lengths"] == "edges"
+
+
 def _always_shuffle(dispatch: IndexerDispatch) -> IndexerDispatch:
     return replace(dispatch, write_layout=lambda *_: "SHUFFLE", gather_layout=lambda *_: "SHUFFLE")
 
@@ -95,6 +101,16 @@ _fault(
         )
     },
     lambda case: case.block_size == 1,
+)
+
+_fault(
+    "mqa-logits-lds-overflow-gfx942",
+    "ROCm/aiter#3257",
+    "the tile is sized for a part with 160 KiB of LDS: on gfx942 the kernel computes right but cannot be launched",
+    {LOGITS: ChangeVariant(lambda variant: replace(variant, kv_tile=512))},
+    # Pages of one key are staged without padding: 64 KiB to the byte.
+    lambda case: _production(case) and (case.arch, case.fp8) == ("gfx942", "e4m3fnuz") and case.block_size > 1,
+    frozenset({"codegen"}),
 )
 
 _fault(

@@ -10,6 +10,7 @@ import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.codegen_lint import Codegen
 from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Op, Tier, register
@@ -148,6 +149,7 @@ OP = register(
         probes=(
             Dispatch(lambda _: ("_cp_gather_indexer_k_quant_cache_kernel",)),
             Strides(),
+            Codegen(lambda case: case.recipe == "wide" and case.fp8 == "e4m3fn"),
             Poison(),
             Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),
         ),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.codegen_lint import Codegen
 from rocassay.harness.engines.launch import Launch
 from rocassay.harness.gates import Verdict, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
@@ -217,6 +218,13 @@ class DispatchOnTarget:
         return Dispatch(lambda case: expected_kernels(case, seen.target)).check(seen)
 
 
+def compiled(case: Case) -> bool:
+    """Cases whose kernels are cross-compiled: production's shape in the arch's own flavour, and wide pools."""
+    own = case.fp8 == {"gfx942": "e4m3fnuz", "gfx950": "e4m3fn"}[case.arch]
+    plain = case["lengths"] == "edges" and case["next_n"] == 1 and case["ratio"] == 1 and case.recipe == "tagged"
+    return own and case["path"] == "auto" and (plain or case.recipe == "wide")
+
+
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """The single kernel is given no [heads, rows, max_model_len] scratch; the two kernels share one."""
@@ -303,6 +311,7 @@ OP = register(
             "idx-nopreshuffle-token-table-on-block64",
             "dsv4-hardcoded-float8e4nv",
             "gfx950-two-kernel-fallback",
+            "mqa-logits-lds-overflow-gfx942",
             "stage1-logits-wrong-past-k",
             "stage1-scratch-unfilled-past-k",
             "mqa-logits-output-row-drop",
@@ -313,6 +322,7 @@ OP = register(
         probes=(
             DispatchOnTarget(),
             Scratch(),
+            Codegen(compiled, frozenset({"_score_pages_kernel"})),
             Strides(),
             Poison(),
             Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, MalformedCase, cross
+from rocassay.harness.codegen_lint import Codegen
 from rocassay.harness.gates import ExactBytes, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Expectation, Matrix, Op, Tier, expect, register
@@ -169,11 +170,11 @@ def _placements(case: Case) -> dict[str, Placement]:
         "q": Placement((head * heads + 32, head, 1)),
         "k": Placement((PROJECTION, 1)),
         "weights": Placement((PROJECTION, 1)),
-        "positions": Placement((2,)),
+        "positions": Placement((2 if case.integer("tokens") > 1 else 1,)),
         "cos_sin_cache": Placement((ROT + 16, 1)),
         "q_fp8": Placement((HEAD_DIM * heads + 48, HEAD_DIM, 1)),
         "weights_out": Placement((heads + 5, 1)),
-        "slot_mapping": Placement((3,)),
+        "slot_mapping": Placement((3 if case.integer("tokens") > 1 else 1,)),
     }
 
 
@@ -289,6 +290,7 @@ OP = register(
         probes=(
             Dispatch(expected_kernels),
             Strides(),
+            Codegen(lambda case: case.recipe == "wide" and case.fp8 == "e4m3fn"),
             Invariance("other-path", other_path, "whichever path is taken, the same bytes leave the indexer"),
         ),
         probed=lambda case: case.recipe == "padded" and case["out"] == "new",

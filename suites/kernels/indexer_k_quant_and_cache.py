@@ -10,6 +10,7 @@ import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.codegen_lint import Codegen
 from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
@@ -165,6 +166,7 @@ OP = register(
         probes=(
             Dispatch(lambda _: ("_indexer_k_quant_and_cache_kernel",)),
             Strides(),
+            Codegen(lambda case: case.recipe == "wide" and case.fp8 == "e4m3fn"),
             Invariance("page-permutation", permute_slots, "where a page lies is the slot mapping's business"),
         ),
         probed=lambda case: case.recipe == "padded" and case["scale_fmt"] == "ue8m0" and case["ratio"] == 1,
