@@ -86,8 +86,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     shapes: dict[str, Any] = {"tokens": (1, 33, 65), "heads": (16, 64), "dtype": ("bf16", "fp16"), "block_sizes": (64,)}
     for tensor in ("v32_indexer", "glm_indexer"):
         for rope in ROPES:
-            yield from paths(tensor, rope, "unfused", "self", "tagged", block_sizes=(16, 32, 128))
-            yield from paths(tensor, rope, "unfused", "new", "padded", block_sizes=(1, 256))
+            yield from paths(tensor, rope, "unfused", "self", "tagged", block_sizes=(32, 128))
+            yield from paths(tensor, rope, "unfused", "new", "padded", block_sizes=(256,))
         yield from paths(tensor, "yarn", "fused", "new", "padded", **shapes)
 
 
