@@ -246,4 +246,5 @@ def _tile(target: Target, rows: int, kv: Element, native: bool) -> tuple[int, in
         return (16, 32, 4, 1) if fitting == 16 else (32, 16, 4, 1)
     if fitting == 16:
         return (16, 64, 4, 1) if kv == "fp8" else (16, 32, 4, 2)
-    return fitting, 32, 4, 1
+    # Decoding a foreign flavour by integers takes registers, too.
+    return (fitting, 32, 4, 1) if kv == "bf16" or native else (32, 16, 4, 1)

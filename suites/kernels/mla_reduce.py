@@ -197,11 +197,12 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def reverse_parts(case: Case, operands: Operands) -> Transformed:
-    """The parts of every group in the other order."""
+    """The parts of every group in the other order; without a final map the first two tell the height and stay."""
     tensors = dict(operands.inputs)
     parts, first = tensors["reduce_partial_map"].clone(), 0
     for size in _sizes(case):
-        parts[first : first + size] = parts[first : first + size].flip(0)
+        start = first if case["map"] == "given" else max(first, 2)
+        parts[start : first + size] = parts[start : first + size].flip(0)
         first += size
     tensors["reduce_partial_map"] = parts
     return case, replace(operands, inputs=tensors), lambda outputs: outputs
