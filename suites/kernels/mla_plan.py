@@ -18,11 +18,14 @@ from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Dispatch, Invariance
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
-from rocassay.kernels.persistent.buffers import NAMES, Buffers, decode_sizes
+from rocassay.kernels.persistent.buffers import NAMES, Buffers, PlanError, decode_sizes
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaPlanVariant, mla_plan_variant
-from rocassay.kernels.persistent.planner import Lengths, Policy, Schedule, plan_decode, write
+from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, write
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
+from rocassay.references.persistent import mla_plan as reference
+from rocassay.references.persistent.plan_records import Rules
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
+from rocassay.suites.kernels.persistent_inputs import VALUE_DIM
 
 NAME = "mla_plan"
 WORKERS = (1, 3, 5, 80, 256, 304)
@@ -141,19 +144,41 @@ def inputs(case: Case, stream: Stream) -> Operands:
 
 
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
-    """The host planner's buffers."""
+    """The host planner's buffers, which must themselves keep every invariant of a plan."""
     filled = {name: tensor.clone() for name, tensor in operands.outputs.items()}
-    _fill(case, operands.inputs, filled)
+    plan = _fill(case, operands.inputs, filled)
+    findings = reference.mla_plan(operands.inputs, filled, _rules(case, plan), fold=_shape(case).fold)
+    if findings:
+        raise PlanError(f"the host planner's plan of case {case} is none: {findings[0]}")
     return {name: ExactBytes(tensor) for name, tensor in filled.items()}
 
 
-def _fill(case: Case, lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> None:
+def _rules(case: Case, plan: Plan) -> Rules:
+    """What the host planner promised."""
+    shape = _shape(case)
+    schedule = _schedule(case, shape)
+    return Rules(
+        workers=schedule.workers,
+        used_workers=plan.used_workers,
+        tile_tokens=schedule.tile_tokens,
+        granularity=schedule.granularity,
+        overhead=schedule.overhead,
+        page_size=schedule.page_size,
+        causal=schedule.causal,
+        partial_rows=plan.partial_rows,
+        row_elements=shape.heads // shape.fold * VALUE_DIM,
+        exact=schedule.policy == "exact",
+    )
+
+
+def _fill(case: Case, lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> Plan:
     shape = _shape(case)
     schedule = _schedule(case, shape)
     columns = (lists[name].cpu().numpy() for name in ("qo_indptr", "kv_indptr", "last_page_lens"))
     plan = plan_decode(Lengths.dense(*columns, page_size=case.block_size, fold=shape.fold), schedule)
     six = Buffers(np.zeros(2, np.uint64), *(buffers[name].numpy() for name in OUTPUTS))
     write(plan, six, policy=cast("Policy", case["policy"]))
+    return plan
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
