@@ -17,7 +17,7 @@ from rocassay.references.persistent.plan_records import NAMES, Finding, PlanBuff
 def mla_plan(
     lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor], rules: Rules, *, fold: int = 1
 ) -> list[Finding]:
-    """Findings of the plan in `buffers`, the last five of `NAMES`, for int32 qo_indptr, kv_indptr and last_page_lens."""
+    """Findings of the plan in `buffers`, the last five of `NAMES`, for qo_indptr, kv_indptr and last_page_lens."""
     columns = (lists[name].cpu().numpy() for name in ("qo_indptr", "kv_indptr", "last_page_lens"))
     requests = Requests.dense(*columns, page_size=rules.page_size, fold=fold)
     plan = PlanBuffers.of(np.zeros(2, np.uint64), *(buffers[name].cpu().numpy() for name in NAMES[1:]))

@@ -384,6 +384,7 @@ _fault(
         "return first, tl.where(pages > 0, (pages - 1) * PAGE_SIZE + last, 0)",
         "return first, tl.where(pages > 0, pages * PAGE_SIZE + 0 * last, 0)",
     ),
-    lambda case: case.block_size > 1,
+    # A whole request on one workgroup ends at the same page, however full that is: only cuts tell.
+    lambda case: case.block_size > 1 and case["requests"] == 7,
     BYTES,
 )
