@@ -28,6 +28,8 @@ EXP_WORST = 4.0
 LOG_WORST = 4.0
 """Largest absolute error of the logarithm of a number in [1, 2], likewise (NVIDIA PTX ISA, lg2.approx.f32)."""
 
+TINY = torch.finfo(torch.float32).tiny
+
 SLACK = 1 + 2.0**-18
 """Second-order terms of the worst case: products of at most ten fp32 roundings."""
 
@@ -141,7 +143,8 @@ def _output(prefix: torch.Tensor, suffix: torch.Tensor, weights: _Weights) -> Mo
         error = (rounded(value, dtype) - value).square()
         variance = torch.where(known, error, variance + rounding_rms(value, dtype).square())
     sigma = torch.where(weights.copied, 0.0, variance.sqrt())
-    shares = (common / variance).nan_to_num(0.0).mean(dim=-1).square().sum(dim=0)
+    # An element whose rounding is known to be none has no error that it could share.
+    shares = torch.where(variance > 0, common / variance, 0.0).mean(dim=-1).square().sum(dim=0)
     return Modelled(value, sigma, _output_bound(first, second, value, before - after, weights, dtype), shares)
 
 
@@ -177,6 +180,8 @@ def _output_bound(
     product = weights.prefix * weights.suffix
     exponent = (2 * weights.gap + EXP_WORST) * product * apart.abs()
     worst = U32 * SLACK * (exponent + 2 * value.abs() + 2 * first.abs() + 2 * second.abs()) * (product > 0)
+    # A weight below the smallest normal number may be flushed to zero, and so may what it makes of its part.
+    worst = worst + TINY * (1 + apart.abs()) * (product > 0)
     if dtype is torch.float32:
         return worst
     unit = UNIT_ROUNDOFF[dtype]

@@ -171,7 +171,7 @@ _fault(
 
 _fault(
     "prefill-lse-of-whole-tiles-unwritten",
-    "ROCm/aiter: mla_prefill_ps_fwd leaves final_lse to the reduction",
+    "ROCm/aiter mla_prefill_ps_fwd leaves final_lse to the reduction",
     "only rows of split tiles get an LSE; a merge with the context reads whatever lies in the others",
     {
         PREFILL: _line(
@@ -263,7 +263,7 @@ BYTES = frozenset({"bytes"})
 
 _fault(
     "prefill-plan-tail-not-repeated",
-    "ROCm/aiter: mla_reduce_v1 stops at the first group that starts at reduce_indptr[-1]",
+    "ROCm/aiter mla_reduce_v1 stops at the first group that starts at reduce_indptr[-1]",
     "the bounds behind the last group keep what the buffer held, the number of partial tiles among them",
     {
         PLAN: _line(
@@ -301,7 +301,7 @@ _fault(
 
 _fault(
     "prefill-plan-offset-of-the-tile",
-    "ROCm/aiter: kv_offset counts from the end of the request, for all parts of a tile but the last",
+    "ROCm/aiter kv_offset counts from the end of the request, for all parts of a tile but the last",
     "kv_offset counts to the causal end of the tile",
     {
         PLAN: _line(

@@ -156,8 +156,8 @@ _fault(
     {
         LOGITS: ChangeSource(
             f"{KERNELS}.{LOGITS}",
-            "written = position[None, :] < limit[:, None]",
-            f"written = (position[None, :] < limit[:, None]) & ((not PER_HEAD) | (position[None, :] < {SMALL_K}))",
+            "written = position[:, None] < limit[None, :]",
+            f"written = (position[:, None] < limit[None, :]) & ((not PER_HEAD) | (position[:, None] < {SMALL_K}))",
         )
     },
     lambda case: case["path"] == "two_kernel" and _longest(case) > SMALL_K + case.integer("next_n"),

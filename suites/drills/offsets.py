@@ -14,8 +14,8 @@ register(
         seams={
             LOGITS: ChangeSource(
                 f"rocassay.kernels.indexer.{LOGITS}",
-                "code = tl.load(kv_cache + source, mask=live[None, :], other=0)",
-                "code = tl.load(kv_cache + source, mask=live[None, :] & (source < 2147483646), other=0)",
+                "code = tl.load(kv_cache + source, mask=live[:, None], other=0)",
+                "code = tl.load(kv_cache + source, mask=live[:, None] & (source < 2147483646), other=0)",
             )
         },
         applies=lambda case: case.recipe == "wide",

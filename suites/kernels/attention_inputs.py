@@ -42,13 +42,9 @@ SINK_OFF, SINK_HUGE = 1, 2
 """Heads whose sink is -inf, and far above every logit."""
 
 
-PerHead = Whitened
-"""Whitened error of an output [tokens, heads, dims]; a row is one head of one token."""
-
-
-def per_head(attended: Attended) -> PerHead:
+def per_head(attended: Attended) -> Whitened:
     """Expectation of an output: every element is defined, also those of tokens without keys."""
-    return PerHead(
+    return Whitened(
         attended.value,
         attended.sigma,
         attended.bound,

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 
-from rocassay.harness.gates import Verdict, Whitened
-from rocassay.harness.gates.verdict import same_shape
+from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands
 from rocassay.references.common.rounding import Modelled
 from rocassay.references.fp8_prefill.attention import Attended, with_output
-from rocassay.suites.kernels.attention_inputs import PerHead
-
-
-@dataclass(frozen=True, slots=True)
-class Untouched(PerHead):
-    """Whitened error of an output [rows, heads, dims] of which the elements that are not visible keep their value."""
-
-    def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
-        """Judge as [rows * heads, dims] and report the place in the output's own terms."""
-        same_shape(output, actual, self.golden)
-        flat = Whitened(
-            *(x.flatten(0, 1) for x in (self.golden, self.sigma, self.bound, self.visible)),
-            outside=self.outside,
-            initial=None if self.initial is None else self.initial.flatten(0, 1),
-            share=None if self.share is None else self.share.flatten(),
-            model_holds=self.model_holds,
-        )
-        verdicts = flat.judge(output, actual.flatten(0, 1))
-        return [v if v.index is None else replace(v, index=self._place(v.index)) for v in verdicts]
 
 
 class Canvas:
@@ -65,7 +43,7 @@ class Canvas:
         result, lse = self._names
         outside = () if anything else (self._untouched,)
         found: dict[str, Whitened] = {
-            result: Untouched(
+            result: Whitened(
                 self._value,
                 self._sigma,
                 self._bound,

@@ -80,8 +80,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from paths("v32_indexer", "yarn", "fused", "new", "padded")
     yield from paths("glm_indexer", "custom_op", "fused", "new", "tagged")
     yield from paths("v32_indexer", "custom_op", "fused", "new", "wide", block_sizes=(16,), index=("int32",))
+    yield from paths("v32_indexer", "native", "unfused", "self", "tagged", block_sizes=(64,))
     if tier == "quick":
-        yield from paths("v32_indexer", "native", "unfused", "self", "tagged", block_sizes=(64,))
         return
     shapes: dict[str, Any] = {"tokens": (1, 33, 65), "heads": (16, 64), "dtype": ("bf16", "fp16"), "block_sizes": (64,)}
     for tensor in ("v32_indexer", "glm_indexer"):

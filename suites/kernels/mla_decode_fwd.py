@@ -23,7 +23,7 @@ from rocassay.kernels.persistent.dispatch import DISPATCH, MAX_SPLITS, MlaDecode
 from rocassay.kernels.persistent.planner import Policy
 from rocassay.kernels.persistent.shapes import DecodeShape
 from rocassay.references.persistent import mla_decode_fwd as reference
-from rocassay.suites.kernels.attention_inputs import SENTINEL, PerHead, headed
+from rocassay.suites.kernels.attention_inputs import SENTINEL, headed
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
 from rocassay.suites.kernels.persistent_inputs import (
     SCALES,
@@ -229,7 +229,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
 
     seen = spread(torch.ones_like(attended.value, dtype=torch.bool))
     value, sigma, bound = (spread(part) for part in (attended.value, attended.sigma, attended.bound))
-    model = PerHead(value, sigma, bound, seen, share=spread(attended.share), model_holds=not attended.flat)
+    model = Whitened(value, sigma, bound, seen, share=spread(attended.share), model_holds=not attended.flat)
     sums = spread(lse.value), spread(lse.sigma), spread(lse.bound)
     return {"o": model, "final_lse": Whitened(sums[0], sums[1], sums[2], seen[..., 0], model_holds=False)}
 

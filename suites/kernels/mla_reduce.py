@@ -20,7 +20,7 @@ from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaReduceVariant, mla_reduce_variant
 from rocassay.references.persistent import mla_reduce as reference
-from rocassay.suites.kernels.attention_inputs import SENTINEL, PerHead, headed
+from rocassay.suites.kernels.attention_inputs import SENTINEL, headed
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S
 
 NAME = "mla_reduce"
@@ -169,7 +169,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     kept = initial["final_output"].double()
     value = torch.where(written, model.value, kept)
     sigma, bound = (torch.where(written, part, 0.0) for part in (model.sigma, model.bound))
-    found: dict[str, Whitened] = {"final_output": PerHead(value, sigma, bound, torch.ones_like(written))}
+    found: dict[str, Whitened] = {"final_output": Whitened(value, sigma, bound, torch.ones_like(written))}
     if "final_lse" in initial:
         rows = reduced.written[:, None].expand(reduced.lse.value.shape)
         sums = torch.where(rows, reduced.lse.value, initial["final_lse"].double())

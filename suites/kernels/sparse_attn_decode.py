@@ -11,6 +11,7 @@ import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
@@ -24,7 +25,6 @@ from rocassay.suites.kernels.attention_cache import HEAD_DIM, Cache, cache_place
 from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
     Lists,
-    PerHead,
     draw_lists,
     headed,
     known_recipe,
@@ -166,7 +166,7 @@ def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Pl
     return {**placed, **headed(case, "q", shape, 40), **headed(case, "output", shape, 8)}
 
 
-def golden(case: Case, operands: Operands) -> Mapping[str, PerHead]:
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     """float64 softmax over both caches' stored bytes, with the rounding model."""
     attended = reference.sparse_attn_decode(
         **operands.inputs, scale=SCALE, fp8=case.fp8, dtype=operands.outputs["output"].dtype

@@ -11,6 +11,7 @@ import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
+from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
@@ -22,7 +23,6 @@ from rocassay.suites.kernels.attention_axes import ARCHES
 from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
     Lists,
-    PerHead,
     directions,
     draw_lists,
     headed,
@@ -136,7 +136,7 @@ def _placements(case: Case, q: tuple[int, ...], output: tuple[int, ...]) -> dict
     return {**rows, **headed(case, "q", q, 40), **headed(case, "output", output, 8)}
 
 
-def golden(case: Case, operands: Operands) -> Mapping[str, PerHead]:
+def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     """float64 softmax over the listed rows, with the rounding model."""
     output = operands.outputs["output"]
     attended = reference.sparse_attn_prefill(

@@ -71,12 +71,11 @@ def test_a_fault_names_where_it_happened_and_what_must_see_it(fault: Fault):
 
 
 @every_fault
-def test_a_fault_applies_to_some_quick_case_of_each_of_its_ops_and_not_to_all(fault: Fault):
+def test_a_fault_applies_to_some_quick_case_of_each_of_its_ops(fault: Fault):
     assert fault.ops
     for name in fault.ops:
         cases = ops.select_cases("quick", Selection(ops=frozenset({name})))
-        hit = [case for case in cases if fault.applies(case)]
-        assert 0 < len(hit) < len(cases), name
+        assert any(map(fault.applies, cases)), name
 
 
 @every_fault
