@@ -72,8 +72,8 @@ class DeviceEngine:
         return architecture_of(torch.cuda.get_device_properties().gcnArchName) == arch
 
     def release(self) -> None:
-        """Empty torch's cache once it holds more than a small run needs."""
-        if torch.cuda.is_available() and torch.cuda.memory_reserved() > _KEPT_BYTES:
+        """Empty torch's cache once it holds more than a small run needs; a context that is gone holds nothing."""
+        if torch.cuda.is_available() and torch.cuda.memory_reserved() > _KEPT_BYTES and self.lost() is None:
             torch.cuda.empty_cache()
 
     def lost(self) -> str | None:

@@ -138,5 +138,7 @@ def _concatenate(rotated: torch.Tensor, source: torch.Tensor, target: torch.Tens
         ROWS=variant.rows_per_program,
         HEADS_TILE=tile,
         HEAD_TILES=across,
+        # Fused or not would depend on the strides; so every layout gives the same bits.
+        enable_fp_fusion=False,
         num_warps=variant.num_warps,
     )

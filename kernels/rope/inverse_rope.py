@@ -101,6 +101,8 @@ def inverse_rope(
         NEOX=variant.style == "neox",
         HEADS_TILE=tile,
         HEAD_TILES=across,
+        # Fused or not would depend on the strides; so every layout gives the same bits.
+        enable_fp_fusion=False,
         num_warps=variant.num_warps,
     )
     return target

@@ -86,13 +86,17 @@ def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> tor
 def _dot_error_squared(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     """Sum of the squared partial sums at which each dot rounds, [H, n]; 0 where it is exact in any order.
 
-    An implementation adds `DOT_STEP` products at a time, exactly, and rounds each running sum, in some order.
+    An implementation adds `DOT_STEP` products at a time, exactly, and rounds each running sum; which products come
+    first is its own business, so a running sum counts with its mean square over all orders.
     Products of fp8 numbers have 8 significant bits, so many dots never round in any order: those whose lowest bit
     an fp32 number as large as `sizes`, sum_d |q_d k_d|, still holds.
     """
-    steps = (row.queries.unflatten(1, (-1, DOT_STEP)), row.keys.unflatten(1, (-1, DOT_STEP)))
-    partial = torch.einsum("hgd,pgd->ghp", *steps).cumsum(dim=0)
-    squared = partial.square().sum(dim=0)
+    each = row.queries.square() @ row.keys.square().T
+    length = row.keys.shape[1]
+    added = torch.arange(DOT_STEP, length + 1, DOT_STEP, dtype=torch.float64)
+    # A pair of different products is among the first `added` of `length` with this probability.
+    pairs = (added * (added - 1) / (length * (length - 1))).sum()
+    squared = (added / length).sum() * each + pairs * (dots.square() - each)
     # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
     passes = dots > -2 * row.keys.shape[1] * UNIT_ROUNDOFF * sizes
     furthest = torch.exp2(torch.frexp(sizes).exponent.double())

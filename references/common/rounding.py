@@ -15,6 +15,9 @@ ROUNDING_RMS = math.sqrt(0.541 / 3)
 
 U32 = UNIT_ROUNDOFF[torch.float32]
 
+EXP_WORST = 4.0
+"""Largest relative error of the exponential in unit roundoffs: 2^-22 (NVIDIA PTX ISA, ex2.approx.f32)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Modelled:
@@ -58,6 +61,17 @@ def output_rms(value: torch.Tensor, dtype: torch.dtype, *operands: torch.Tensor)
     error = rounded(value, dtype) - value
     typical = rounding_rms(value, dtype) * (error != 0)
     return torch.where(absorbed(value, dtype, *operands), error.abs(), typical)
+
+
+def merging_variance(weighted: torch.Tensor, gap: torch.Tensor) -> torch.Tensor:
+    """Variance of a sum of weighted parts in fp32, [...], from its parts [P, ...], of weights exp(-gap).
+
+    Each part's distance from the largest LSE is rounded, which moves its weight by as much as it is long, and so are
+    the exponential (`EXP_WORST` at most, taken as uniform), the product, the sum and the quotient. It matters where
+    parts cancel each other.
+    """
+    steps = ROUNDING_RMS**2 * (gap.square() + 3) + EXP_WORST**2 / 3
+    return (weighted.square() * steps).sum(dim=0) * U32**2
 
 
 def ulp(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -20,7 +20,10 @@ EXPONENTIAL = 2.0**-20
 """Relative error granted to the hardware's exponential, logarithm and division together."""
 
 FP32 = 2.0**-24
-"""Unit roundoff of accumulations in fp32."""
+"""Unit roundoff of accumulations in fp32; a sum may be truncated, which counts twice."""
+
+DOT_STEP = 16
+"""Fewest products that a matrix instruction in scope adds before it rounds (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
 
 FLAT_KEYS = 32
 """Keys below which a row is never called flat: their shares already widen the row statistic."""
@@ -42,9 +45,6 @@ class WeightFormat:
     smallest_normal: float
     """Below it the spacing no longer shrinks."""
 
-    accumulation: float
-    """Unit roundoff of the products' sums (DeepSeek-V3 technical report: 14 bits in Hopper's fp8 tensor cores)."""
-
     @property
     def spacing(self) -> float:
         """Distance of neighbouring weights below the normal ones."""
@@ -54,9 +54,9 @@ class WeightFormat:
 FORMATS: Mapping[str, WeightFormat] = MappingProxyType(
     {
         # The largest weight is 2^8 in e4m3fn, whose smallest normal is 2^-6, and 2^7 in e4m3fnuz, of 2^-7.
-        "fp8": WeightFormat(2.0**-4, 2.0**-14, 2.0**-13),
-        "fp16": WeightFormat(2.0**-11, 2.0**-14, FP32),
-        "bf16": WeightFormat(2.0**-8, 2.0**-126, FP32),
+        "fp8": WeightFormat(2.0**-4, 2.0**-14),
+        "fp16": WeightFormat(2.0**-11, 2.0**-14),
+        "bf16": WeightFormat(2.0**-8, 2.0**-126),
     }
 )
 """By the type of the matrix operands."""
@@ -167,8 +167,8 @@ def _attend_piece(
     inverse = torch.where(variance > 0, 1 / variance, 0.0)
     share = (errors.square() * (inverse @ values.square().transpose(1, 2)) / v.shape[2]).square().sum(dim=2)
     largest = (scale * queries.abs() @ keys.abs().transpose(1, 2) * seen).amax(dim=2)
-    logit_error = (form.accumulation * queries.shape[2] / 32 + 4 * FP32) * largest
-    slop = 2 * logit_error + keys.shape[1] * (form.accumulation / 32 + 4 * FP32) + EXPONENTIAL
+    logit_error = (2 * queries.shape[2] / DOT_STEP + 4) * FP32 * largest
+    slop = 2 * logit_error + keys.shape[1] * (2 / DOT_STEP + 4) * FP32 + EXPONENTIAL
     weight_worst = (
         torch.maximum(form.unit * terms, torch.full_like(terms, form.spacing / 2)) * seen / divisor[..., None]
     )
@@ -183,7 +183,9 @@ def _attend_piece(
 def _weight_rms(terms: torch.Tensor, form: WeightFormat) -> torch.Tensor:
     """rms error of rounding weights of which a row's largest is 1."""
     subnormal = torch.full_like(terms, form.spacing / 12**0.5)
-    rms = torch.where(terms < form.smallest_normal, subnormal, ROUNDING_RMS * form.unit * terms)
+    # Within a binade the error is uniform; a mantissa's distribution over binades would be too coarse for few of them.
+    normal = form.unit * torch.exp2(torch.frexp(terms).exponent.double()) / 12**0.5
+    rms = torch.where(terms < form.smallest_normal, subnormal, normal)
     # Less than half the smallest weight is lost entirely; the largest weight is exact.
     rms = torch.where(terms < form.spacing / 2, terms, rms)
     return torch.where(terms == 1, 0.0, rms)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from rocassay.references.common.rounding import ROUNDING_RMS, UNIT_ROUNDOFF, Modelled, inexact
+from rocassay.references.common.rounding import UNIT_ROUNDOFF, Modelled, inexact, merging_variance, rounding_rms
 from rocassay.references.fp8_prefill.attention import EXPONENTIAL, FP32
 
 
@@ -40,10 +40,13 @@ def merge(partial: torch.Tensor, lse: torch.Tensor, dtype: torch.dtype) -> tuple
     values = torch.where((wide == -torch.inf)[..., None], 0.0, partial.double()) * share[..., None]
     value, mass = values.sum(dim=0), values.abs().sum(dim=0)
     unit = UNIT_ROUNDOFF[dtype]
-    sigma = ROUNDING_RMS * unit * value.abs() * inexact(value, dtype)
-    spread = torch.where(terms > 0, (wide - anchor).abs(), 0.0).amax(dim=0)
+    gap = torch.where(terms > 0, (wide - anchor).abs(), 0.0)
+    variance = rounding_rms(value, dtype).square() + merging_variance(values, gap[..., None])
+    sigma = variance.sqrt() * inexact(value, dtype)
+    spread = gap.amax(dim=0)
     slop = EXPONENTIAL + (2 * spread + 2 * len(lse)) * FP32
-    bound = slop[..., None] * mass + unit * (1 + unit) * value.abs()
+    # Below the smallest normal number the spacing no longer shrinks.
+    bound = slop[..., None] * mass + unit * (1 + unit) * value.abs() + torch.finfo(dtype).tiny * unit
     merged = torch.where(total == 0, -torch.inf, anchor + torch.log(torch.where(total == 0, 1.0, total)))
     lse_bound = torch.where(total == 0, 0.0, 2 * EXPONENTIAL * (1 + merged.abs()) + slop)
     return Modelled(value, sigma, bound), Modelled(merged, torch.zeros_like(merged), lse_bound)

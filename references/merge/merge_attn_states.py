@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from rocassay.references.common.rounding import (
+    EXP_WORST,
     ROUNDING_RMS,
     U32,
     UNIT_ROUNDOFF,
@@ -21,9 +22,6 @@ from rocassay.references.common.rounding import (
     rounded,
     rounding_rms,
 )
-
-EXP_WORST = 4.0
-"""Largest relative error of the exponential in unit roundoffs: 2^-22 (NVIDIA PTX ISA, ex2.approx.f32)."""
 
 LOG_WORST = 4.0
 """Largest absolute error of the logarithm of a number in [1, 2], likewise (NVIDIA PTX ISA, lg2.approx.f32)."""

@@ -104,12 +104,15 @@ def _lses(stream: Stream, heads: int, tokens: int) -> tuple[np.ndarray[Any, Any]
     """fp32 [H, T] each: all pairs of edges first, shifted from head to head, then gaps, then ordinary numbers."""
     suffix = (4 + 3 * stream.child("suffix_lse").gaussian((heads, tokens))).astype(np.float32)
     prefix = (suffix + 1.5 * stream.child("gap").gaussian((heads, tokens))).astype(np.float32)
-    pairs = [*itertools.product(EDGES, EDGES), *((4.0 + gap, 4.0) for gap in GAPS)]
-    if tokens < len(pairs):
-        pairs = [(-np.inf, np.inf), (np.inf, 0.5), (0.5, -np.inf)][: tokens - 1]
-    for head, (number, pair) in itertools.product(range(heads), enumerate(pairs)):
-        place = (number + 7 * head) % tokens
-        prefix[head, place], suffix[head, place] = pair
+    pairs, gaps = list(itertools.product(EDGES, EDGES)), GAPS
+    if tokens < len(pairs) + len(gaps):
+        pairs, gaps = [(-np.inf, np.inf), (np.inf, 0.5), (0.5, -np.inf)][: tokens - 1], ()
+    for head in range(heads):
+        places = (np.arange(len(pairs) + len(gaps)) + 7 * head) % tokens
+        edges, rest = places[: len(pairs)], places[len(pairs) :]
+        prefix[head, edges], suffix[head, edges] = np.array(pairs, np.float32).reshape(-1, 2).T
+        # Every head has LSEs of its own: equal ones would round alike, and the rounding model could not be tested.
+        prefix[head, rest] = suffix[head, rest] + np.array(gaps, np.float32)
     return prefix, suffix
 
 

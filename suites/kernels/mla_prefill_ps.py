@@ -54,7 +54,7 @@ PERSISTENT_ARCHES = ("gfx950",)
 
 
 def cases(tier: Tier) -> Iterable[Case]:
-    """Quick: both paths on segments around every edge; full adds heads, workers, production tiles and lengths."""
+    """Both paths on segments around every edge; full adds heads, workers, real tiles; nightly many heads in those."""
     axes: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S, "block_sizes": NO_PAGES}
     small: dict[str, Any] = {"tile": (32,), "heads": (2,), "workers": (4,), "kind": ("fp8",)}
     both: dict[str, Any] = {"path": ("persistent", "fallback"), "lse": ("yes",)}
@@ -70,18 +70,30 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, recipes=("wide",), **small, segments=("short",), **both)
     if tier != "quick":
         yield from _long(axes, both)
+    if tier == "nightly":
+        yield from _nightly(axes, both)
+
+
+def _nightly(axes: dict[str, Any], both: dict[str, Any]) -> Iterable[Case]:
+    real: dict[str, Any] = {"tile": (256,), "kind": ("fp8",)}
+    yield from cross(NAME, **axes, **real, heads=(32, 64, 128), workers=(256,), segments=(129,), **both)
+    yield from cross(NAME, **axes, **real, heads=(2,), workers=(304,), segments=(4096,), **both)
 
 
 def _long(axes: dict[str, Any], both: dict[str, Any]) -> Iterable[Case]:
     real: dict[str, Any] = {"tile": (256,), "kind": ("fp8",)}
     words = ("edges", "tiles", "chunked", "empty", "one")
     yield from cross(NAME, **axes, recipes=("padded",), **real, heads=(4,), workers=(16,), segments=words, **both)
-    lengths = (1, 127, 128, 129, 255, 256, 257, 2049)
+    lengths = (1, 127, 128, 129, 255, 256, 257)
     yield from cross(NAME, **axes, **real, heads=(2,), workers=(304,), segments=lengths, **both)
-    heads: dict[str, Any] = {"heads": (8, 12, 16, 24, 32, 64, 128), "workers": (256,), "segments": (129,)}
-    yield from cross(NAME, **axes, **real, **heads, **both)
-    bf16: dict[str, Any] = {**real, "kind": ("bf16",), "heads": (4,), "workers": (16,)}
+    heads: dict[str, Any] = {"workers": (256,), "kind": ("fp8",)}
+    yield from cross(NAME, **axes, **heads, tile=(256,), heads=(8, 12), segments=(129,), **both)
+    yield from cross(NAME, **axes, **heads, tile=(32,), heads=(16, 24, 32, 64, 128), segments=(63,), **both)
     one = {**axes, "fp8s": ("e4m3fn",)}
+    yield from cross(
+        NAME, **one, **real, heads=(2,), workers=(304,), segments=(2049,), path=("persistent",), lse=("yes",)
+    )
+    bf16: dict[str, Any] = {**real, "kind": ("bf16",), "heads": (4,), "workers": (16,)}
     yield from cross(NAME, **one, **bf16, segments=words, path=("fallback",), lse=("yes", "no"))
 
 

@@ -35,13 +35,15 @@ TILE, UNIT = 256, 128
 
 
 def cases(tier: Tier) -> Iterable[Case]:
-    """Every table of segments, one cluster and many; full adds random batches of production size."""
+    """Every table of segments, one cluster and many; full adds random batches, nightly those of production size."""
     axes: dict[str, Any] = {"arches": ARCHES, "fp8s": ("e4m3fn",), "block_sizes": NO_PAGES}
     words = ("edges", "chunked", "empty", "one", "long")
     yield from cross(NAME, **axes, where=_divides, segments=words, heads=(2, 3), workers=(4, 8))
     yield from cross(NAME, **axes, segments=(7, "none"), heads=(16,), workers=(80,))
     if tier != "quick":
-        yield from cross(NAME, **axes, segments=(1, 31, 130, 300), heads=(12, 16, 128), workers=(256, 304))
+        yield from cross(NAME, **axes, segments=(1, 31), heads=(12, 16, 128), workers=(256, 304))
+    if tier == "nightly":
+        yield from cross(NAME, **axes, segments=(130, 300), heads=(12, 16, 128), workers=(256, 304))
 
 
 def _divides(case: Case) -> bool:

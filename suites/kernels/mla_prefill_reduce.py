@@ -33,16 +33,20 @@ EDGES = (-np.inf, -1e30, -90.0, 0.0, 90.0)
 
 
 def cases(tier: Tier) -> Iterable[Case]:
-    """Group sizes on both sides of AITER's algorithm switches; full adds the value widths, heads and more parts."""
+    """Group sizes on both sides of AITER's algorithm switches; then widths, heads and parts; nightly real ones."""
     axes: dict[str, Any] = {"arches": ARCHES, "fp8s": ("e4m3fn",), "block_sizes": NO_PAGES}
     shape: dict[str, Any] = {"heads": (2,), "tile": (32,), "width": (128,)}
     yield from cross(NAME, **axes, **shape, groups=("few", "many", "none"), lse=("yes",))
     yield from cross(NAME, **axes, recipes=("padded",), **shape, groups=("few",), lse=("yes", "no"))
-    if tier != "quick":
-        more: dict[str, Any] = {**axes, "recipes": ("padded",), "lse": ("yes",), "tile": (256,)}
-        yield from cross(NAME, **more, heads=(3, 16, 128), width=(128,), groups=("few",))
-        yield from cross(NAME, **more, heads=(2,), width=(64, 512), groups=("few",))
-        yield from cross(NAME, **{**more, "tile": (8,)}, heads=(2,), width=(128,), groups=(2, 3, 4, 64, 65, 256, 257))
+    if tier == "quick":
+        return
+    more: dict[str, Any] = {**axes, "recipes": ("padded",), "lse": ("yes",)}
+    yield from cross(NAME, **more, tile=(256,), heads=(3,), width=(128,), groups=("few",))
+    yield from cross(NAME, **more, tile=(256,), heads=(2,), width=(64, 512), groups=("few",))
+    yield from cross(NAME, **more, tile=(32,), heads=(16, 128), width=(128,), groups=("few",))
+    yield from cross(NAME, **more, tile=(8,), heads=(2,), width=(128,), groups=(2, 3, 4, 64, 65, 256, 257))
+    if tier == "nightly":
+        yield from cross(NAME, **more, tile=(256,), heads=(16, 128), width=(128,), groups=("few",))
 
 
 def _counts(case: Case) -> tuple[int, ...]:
