@@ -108,7 +108,7 @@ _fault(
 
 _fault(
     "sparse-attn-last-key-dropped",
-    "ROCm/aiter#4711",
+    "vLLM ragged sparse attention: a query's keys are indptr[i] : indptr[i + 1], the last one included",
     "the mask of the last tile ends one key too early",
     {
         PREFILL: _line(

@@ -172,7 +172,7 @@ _fault(
 
 _fault(
     "unfilled-last-page-nan",
-    "ROCm/aiter#2977",
+    "flashinfer-ai/flashinfer#941, ROCm/aiter#5401",
     "whole pages are loaded and masked afterwards: a NaN behind the last key times a weight of 0",
     DECODE,
     _line(DECODE, "live = key < end", "live = key < tl.cdiv(end, PAGE_SIZE) * PAGE_SIZE"),
@@ -194,7 +194,7 @@ _fault(
 
 _fault(
     "mla-page-tail-forgotten",
-    "ROCm/aiter#2977",
+    "ROCm/aiter#3095",
     "the last page counts as full: keys that do not exist yet are attended to",
     DECODE,
     _line(
@@ -225,7 +225,7 @@ _fault(
 
 _fault(
     "mla-page-offset-int32",
-    "ROCm/aiter#2596",
+    "ROCm/aiter#2768, #4474",
     "page times stride is computed in 32 bits and wraps beyond 2^31",
     DECODE,
     _line(DECODE, "page_base = page * page_stride", "page_base = page.to(tl.int32) * page_stride.to(tl.int32)"),
@@ -306,7 +306,7 @@ _fault(
 
 _fault(
     "mla-partial-offset-int32",
-    "ROCm/aiter#2596",
+    "ROCm/aiter#4244",
     "partial row times stride is computed in 32 bits and wraps beyond 2^31",
     REDUCE,
     _line(
@@ -364,7 +364,7 @@ _fault(
 
 _fault(
     "mla-plan-cut-leaves-blind-row",
-    "ROCm/aiter#4711",
+    "ROCm/aiter#2106",
     "a cut falls among the last keys, of which the first row of a tile sees none",
     PLAN,
     _line(
@@ -376,7 +376,7 @@ _fault(
 
 _fault(
     "mla-plan-page-tail-forgotten",
-    "ROCm/aiter#2977",
+    "ROCm/aiter get_mla_metadata_v1: kv_last_page_lens are the keys of the last page",
     "the last page counts as full: a plan reads keys that do not exist yet",
     PLAN,
     _line(
