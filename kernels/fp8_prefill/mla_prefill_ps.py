@@ -17,6 +17,7 @@ from rocassay.kernels.common.fp8_codec import decode_fp8
 from rocassay.kernels.common.tensors import byte_view, require_unit_stride
 from rocassay.kernels.fp8_prefill.dispatch import BF16, PrefillVariant
 from rocassay.kernels.fp8_prefill.mla_prefill_reduce import mla_prefill_reduce
+from rocassay.kernels.persistent.buffers import all_or_none
 
 QK_DIM = 192
 """Elements of a query or key: 128 without rotation, then 64 with it."""
@@ -26,6 +27,17 @@ V_DIM = 128
 
 WORDS = 8
 """int32 of a work item."""
+
+PLAN = (
+    "work_indptr",
+    "work_info_set",
+    "split_data",
+    "split_lse",
+    "reduce_indptr",
+    "reduce_final_map",
+    "reduce_partial_map",
+)
+"""What the persistent path needs: a plan and the memory of its partial results, all of it or none."""
 
 
 @triton.jit
@@ -375,9 +387,15 @@ def mla_prefill_ps(
     The path "persistent" needs a plan: work_indptr int32 [W + 1] (W programs), work_info_set int32 [>= works, 8],
     reduce_indptr, reduce_final_map, reduce_partial_map, and scratch split_data fp32 [>= parts * tile, H, 128] and
     split_lse fp32 [>= parts * tile, H], both contents ignored. max_seqlen_q: at least the longest T.
-    Raises LayoutError for shapes or strides that the kernels cannot honour, and for a plan in parts.
+    The path "fallback" reads none of these seven; given in part they are refused on either path.
+    Raises LayoutError for shapes or strides that the kernels cannot honour, PartialMetadata for a plan in parts.
     """
     _check(q, k, v, output, final_lse, variant)
+    work = (work_indptr, work_info_set, split_data, split_lse)
+    maps = (reduce_indptr, reduce_final_map, reduce_partial_map)
+    planned = all_or_none((*work, *maps), PLAN)
+    if variant.path == "persistent" and not planned:
+        raise LayoutError(f"path 'persistent' is chosen without a plan; pass {', '.join(PLAN)}")
     heads, requests = q.shape[1], qo_indptr.shape[0] - 1
     if requests < 1 or q.shape[0] == 0:
         return
@@ -408,10 +426,6 @@ def mla_prefill_ps(
             grid = (blocks, heads, requests)
             _mla_prefill_fallback_kernel[grid](*states, output, lse, *scales, *strides, *results, **constants)
         return
-    work = (work_indptr, work_info_set, split_data, split_lse)
-    maps = (reduce_indptr, reduce_final_map, reduce_partial_map)
-    if any(x is None for x in (*work, *maps)):
-        raise LayoutError("the persistent path lacks a part of its plan or scratch; pass all seven tensors or none")
     parts = (split_data.stride(0), split_data.stride(1), split_lse.stride(0))  # type: ignore[union-attr]
     workers = work_indptr.shape[0] - 1  # type: ignore[union-attr]
     _mla_prefill_ps_kernel[(workers,)](*states, *work, output, lse, *scales, *strides, *parts, *results, **constants)

@@ -94,11 +94,16 @@ def planned_batch(max_num_seqs: int, capture_sizes: Sequence[int] = ()) -> int:
     return max(max_num_seqs, *capture_sizes, 1)
 
 
-def all_or_none(six: Sequence[Any | None]) -> bool:
-    """True for six buffers (persistent), False for none; raises `PartialMetadata` for 1 to 5 of them."""
-    if len(six) != len(NAMES):
-        raise PartialMetadata(f"{len(six)} buffers are given; pass the six in the order {', '.join(NAMES)}")
-    missing = [name for name, buffer in zip(NAMES, six, strict=True) if buffer is None]
-    if missing and len(missing) < len(NAMES):
-        raise PartialMetadata(f"{', '.join(missing)} is None, the others are given; pass all six buffers or none")
+def all_or_none(given: Sequence[Any | None], names: Sequence[str] = NAMES) -> bool:
+    """True when every buffer is given (persistent), False when none is; raises `PartialMetadata` in between.
+
+    `names` are what the caller calls them, in the same order: the error lists those that are missing.
+    """
+    if len(given) != len(names):
+        raise PartialMetadata(f"{len(given)} buffers are given; pass the {len(names)} in the order {', '.join(names)}")
+    missing = [name for name, buffer in zip(names, given, strict=True) if buffer is None]
+    if missing and len(missing) < len(names):
+        raise PartialMetadata(
+            f"{', '.join(missing)} is None, the others are given; pass all {len(names)} buffers or none"
+        )
     return not missing

@@ -16,7 +16,7 @@ import triton.language as tl
 from rocassay.harness.layouts import LayoutError
 from rocassay.kernels.common.fp8_codec import decode_fp8
 from rocassay.kernels.common.tensors import byte_view, require_unit_stride
-from rocassay.kernels.persistent.buffers import WORDS, PlanError, all_or_none
+from rocassay.kernels.persistent.buffers import NAMES, WORDS, PlanError, all_or_none
 from rocassay.kernels.persistent.dispatch import MlaDecodeVariant
 from rocassay.kernels.persistent.mla_reduce import mla_reduce
 from rocassay.kernels.persistent.mla_rows import head_of, token_of
@@ -25,6 +25,10 @@ KEY_DIM = 576
 """512 latent dims and 64 RoPE dims."""
 
 VALUE_DIM = 512
+
+PLAN = ("work_meta_data", *NAMES[1:])
+"""A plan's buffers as `mla_decode_fwd` calls them: all of them or none."""
+
 _LOG2_E = 1.4426950408889634
 _FP8_TYPES = (torch.uint8, torch.float8_e4m3fn, torch.float8_e4m3fnuz)
 
@@ -414,7 +418,7 @@ def mla_decode_fwd(
     Raises PartialMetadata, PlanError or LayoutError for what the kernels cannot honour.
     """
     six = (work_meta_data, work_indptr, work_info_set, reduce_indptr, reduce_final_map, reduce_partial_map)
-    persistent = all_or_none(six)
+    persistent = all_or_none(six, PLAN)
     if persistent != (variant.path == "persistent"):
         given = "all" if persistent else "none"
         raise PlanError(f"path {variant.path!r} is chosen, but {given} of the plan's buffers are given; choose by them")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,9 +11,7 @@ from rocassay.kernels.persistent.buffers import (
     NAMES,
     Buffers,
     BufferTooSmall,
-    PartialMetadata,
     PlanError,
-    all_or_none,
     decode_sizes,
     planned_batch,
 )
@@ -110,17 +106,6 @@ def test_a_sparse_plan_gives_every_token_its_own_keys(heads: int):
     rules = rules.but(partial_rows=len(plan.partial_map))
     assert check_plan(Requests.sparse(qo, kv, topk=2048), held, rules) == []
     assert plan.work_info[:2, 4].tolist() == [0, 2048]
-
-
-def test_five_buffers_without_the_sixth_are_refused_and_all_or_none_pass():
-    partial = [six for six in product((None, 0), repeat=6) if 0 < six.count(None) < 6]
-    assert len(partial) == 62
-    for six in partial:
-        missing = [name for name, one in zip(NAMES, six, strict=True) if one is None]
-        with pytest.raises(PartialMetadata, match=f"^{', '.join(missing)} is None, the others are given"):
-            all_or_none(six)
-    assert all_or_none((0,) * 6)
-    assert not all_or_none((None,) * 6)
 
 
 @pytest.mark.parametrize(("arch", "heads"), [("gfx942", 64), ("gfx942", 128), ("gfx950", 48), ("gfx950", 96)])
