@@ -55,7 +55,7 @@ def _packages() -> list[Diagnosis]:
     for name, purpose in (
         ("torch", ""),
         ("triton", ""),
-        ("amd-aiter", "provider aiter"),
+        ("amd-aiter", "provider aiter and the judgement of AITER's own planners"),
         ("lm-eval", "GSM8K suites"),
     ):
         version = _version(name)

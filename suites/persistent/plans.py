@@ -20,6 +20,20 @@ LARGE_BATCH = 512
 QUERY_LENGTHS = (0, 1, 2, 4, 7, 19)
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What random problems are drawn from."""
+
+    batches: tuple[int, ...] = BATCHES
+    workers: tuple[int, ...] = WORKERS
+    arches: tuple[str, ...] = ("gfx942", "gfx950")
+    large: int = LARGE_BATCH
+    """Requests of one problem in a hundred."""
+
+
+ANYTHING = Draw()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """Inputs of a planner: int32 [B+1] rows and pages, [B] last page lengths, and the decisions."""
@@ -89,12 +103,12 @@ def problem_of(q_lens: list[int], kv_lens: list[int], schedule: Schedule, *, hea
     return Problem(rows, positions, last.astype(np.int32), heads, schedule, fold)
 
 
-def random_problem(seed: int, policy: Policy) -> Problem:
+def random_problem(seed: int, policy: Policy, draw: Draw = ANYTHING) -> Problem:
     """Problem number `seed`: the lengths, pages, heads and workgroups at which planners have gone wrong."""
     random = np.random.default_rng([seed, len(policy)])
     large = random.integers(100) == 0
-    batch = LARGE_BATCH if large else int(random.choice(BATCHES))
-    page, workers = int(random.choice((1, 16, 64))), int(random.choice(WORKERS))
+    batch = draw.large if large else int(random.choice(draw.batches))
+    page, workers = int(random.choice((1, 16, 64))), int(random.choice(draw.workers))
     causal = bool(random.integers(4))
     splits = (None, 1, 8)[random.integers(3)]
     if policy == "exact":
@@ -107,15 +121,21 @@ def random_problem(seed: int, policy: Policy) -> Problem:
         )  # fmt: skip
         q_lens = random.choice(QUERY_LENGTHS, batch)
         return problem_of(q_lens.tolist(), _keys(random, batch, granularity, 19), schedule, heads=heads)
-    return _random_v1_2(random, batch, page, workers, causal, splits)
+    return _random_v1_2(random, draw.arches, batch, page, workers, causal, splits)
 
 
 def _random_v1_2(
-    random: np.random.Generator, batch: int, page: int, workers: int, causal: bool, splits: int | None
+    random: np.random.Generator,
+    arches: tuple[str, ...],
+    batch: int,
+    page: int,
+    workers: int,
+    causal: bool,
+    splits: int | None,
 ) -> Problem:
     qlen = int(random.integers(1, 9))
     heads = int(random.choice((16, 32, 48, 64, 96, 128)))
-    arch = str(random.choice(("gfx942", "gfx950")))
+    arch = str(random.choice(arches))
     element: Element = "fp8" if random.integers(2) else "bf16"
     shape = DecodeShape(arch, heads, qlen, element, element)
     page = 1 if shape.fold > 1 else page

@@ -1,0 +1,201 @@
+"""Plans that AITER's own planners make, as the records that the plan checkers judge.
+
+Source: AITER aiter/ops/attention.py, ``get_mla_metadata_info_v1``, ``get_mla_metadata_v1``, ``get_ps_metadata_info_v1``
+and ``get_ps_metadata_v1``. The sizes come as (shape, type) in the order of `plan_records.NAMES`; the decode planner
+takes work_info_set before work_indptr, the prefill planner after it.
+"""
+
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from rocassay.harness.arch import PROFILES
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.fp8 import format_of, torch_dtype
+from rocassay.kernels.persistent.shapes import DecodeShape, Element
+from rocassay.references.fp8_prefill.plan_invariants import PrefillBuffers, PrefillRules, check_prefill_plan
+from rocassay.references.persistent.plan_invariants import check_plan
+from rocassay.references.persistent.plan_records import NAMES, Finding, PlanBuffers, Rules
+from rocassay.suites.persistent.plans import V_HEAD_DIM, Problem
+
+STALE = -7
+"""What the int32 buffers hold before a planner writes them."""
+
+Tensors = Sequence[torch.Tensor]
+
+
+class NotAitersPlanner(RocassayError):
+    """The module offers planners of another signature."""
+
+
+class Planners(Protocol):
+    """What is used of the module `aiter`."""
+
+    get_mla_metadata_info_v1: Callable[..., Any]
+    get_mla_metadata_v1: Callable[..., None]
+    get_ps_metadata_info_v1: Callable[..., Any]
+    get_ps_metadata_v1: Callable[..., None]
+
+
+def unavailable() -> str | None:
+    """Why AITER's planners cannot be judged on this machine; None where they can."""
+    if importlib.util.find_spec("aiter") is None:
+        return "amd-aiter is not installed: AITER's own planner was NOT judged"
+    if torch.version.hip is None or not torch.cuda.is_available():
+        return "AITER's planners run on an AMD GPU, this machine has none: AITER's own planner was NOT judged"
+    try:
+        module = importlib.import_module("aiter")
+    except Exception as error:
+        return f"the installed aiter does not import ({type(error).__name__}: {error}): its planner was NOT judged"
+    lacking = [name for name in Planners.__annotations__ if not hasattr(module, name)]
+    if lacking:
+        return f"the installed aiter lacks {', '.join(lacking)} (is it amd-aiter?): its planner was NOT judged"
+    return None
+
+
+def installed() -> Planners:
+    """The module `aiter`, where `unavailable` has nothing to say."""
+    module: Any = importlib.import_module("aiter")
+    return module
+
+
+def element_type(arch: str, element: Element) -> torch.dtype:
+    """Type of queries or cache that the planner is told: the FP8 type is the architecture's."""
+    return torch.bfloat16 if element == "bf16" else torch_dtype(format_of(PROFILES[arch].fp8))
+
+
+def allocated(info: Sequence[tuple[Any, torch.dtype]], device: str) -> tuple[torch.Tensor, ...]:
+    """Six buffers of the sizes that were told, full of stale numbers."""
+    sizes = [((size,) if isinstance(size, int) else tuple(size), dtype) for size, dtype in info]
+    return tuple(
+        torch.zeros(shape, dtype=dtype, device=device)
+        if dtype is torch.uint64
+        else torch.full(shape, STALE, dtype=dtype, device=device)
+        for shape, dtype in sizes
+    )
+
+
+def planned_decode(planners: Planners, problem: Problem, *, device: str = "cuda") -> tuple[torch.Tensor, ...]:
+    """The six buffers of a decode plan for a problem of policy `v1.2`, in the order of `NAMES`."""
+    schedule, shape = problem.schedule, _shape(problem)
+    q, kv = (element_type(shape.arch, element) for element in (shape.q, shape.kv))
+    splits = -1 if schedule.max_splits is None else schedule.max_splits
+    info = planners.get_mla_metadata_info_v1(
+        len(problem.last_page_len), shape.max_qlen, shape.heads, q, kv,
+        is_sparse=False, fast_mode=True, max_split_per_batch=splits,
+    )  # fmt: skip
+    six = allocated(info, device)
+    pointers, work_indptr, work_info_set, *reduce = six
+    lists = (problem.qo_indptr, problem.kv_indptr, problem.last_page_len)
+    lengths = np.diff(problem.qo_indptr)
+    uniform = len(set(lengths.tolist())) == 1
+    planners.get_mla_metadata_v1(
+        *(torch.as_tensor(np.asarray(values, np.int32), device=device) for values in lists),
+        shape.heads,
+        1,
+        schedule.causal,
+        pointers,
+        work_info_set,
+        work_indptr,
+        *reduce,
+        page_size=schedule.page_size,
+        kv_granularity=schedule.granularity // schedule.page_size,
+        max_seqlen_qo=shape.max_qlen,
+        uni_seqlen_qo=int(lengths[0]) if uniform else -1,
+        fast_mode=True,
+        topk=-1,
+        max_split_per_batch=splits,
+        **_types(planners.get_mla_metadata_v1, q, kv),
+    )
+    return six
+
+
+def _shape(problem: Problem) -> DecodeShape:
+    if problem.schedule.shape is None:
+        raise NotAitersPlanner(f"AITER makes plans of policy 'v1.2', not {problem.schedule.policy!r}; draw such a one")
+    return problem.schedule.shape
+
+
+def _types(planner: Callable[..., None], q: torch.dtype, kv: torch.dtype) -> dict[str, torch.dtype]:
+    """Keywords for the element types, whose names have changed; without them the planner assumes bf16."""
+    known = inspect.signature(planner).parameters
+    for q_name, kv_name in (("dtype_q", "dtype_kv"), ("dtype_q_nope", "dtype_kv_nope")):
+        if q_name in known and kv_name in known:
+            return {q_name: q, kv_name: kv}
+    raise NotAitersPlanner(f"get_mla_metadata_v1 takes {', '.join(known)}; install an amd-aiter that is told types")
+
+
+def decode_findings(problem: Problem, six: Tensors) -> list[Finding]:
+    """Everything wrong with a decode plan in AITER's buffers, in the order of `NAMES`."""
+    return [*addresses(six), *check_plan(problem.requests, read(six), rules_of(problem, six))]
+
+
+def read(six: Tensors) -> PlanBuffers:
+    """The buffers on the host, as the checker's record."""
+    return PlanBuffers.of(*(buffer.cpu().numpy() for buffer in six))
+
+
+def rules_of(problem: Problem, six: Tensors) -> Rules:
+    """What AITER promises: one workgroup for every element of work_indptr but one, parts in rows of a tile."""
+    schedule, workers, parts = problem.schedule, six[1].numel() - 1, six[5].numel()
+    splits, requests = schedule.max_splits, len(problem.requests.label)
+    return Rules(
+        workers=workers,
+        used_workers=workers if splits is None else max(1, min(workers, splits * requests)),
+        tile_tokens=schedule.tile_tokens,
+        granularity=schedule.granularity,
+        overhead=schedule.overhead,
+        page_size=schedule.page_size,
+        causal=schedule.causal,
+        partial_rows=parts * schedule.tile_tokens,
+        row_elements=problem.heads * V_HEAD_DIM,
+        exact=False,
+        # Its kernels have wrapped beyond 2^31 elements, but that is no property of a plan.
+        wide_addressing=True,
+    )
+
+
+def addresses(six: Tensors) -> Iterator[Finding]:
+    """I15: work_metadata_ptrs holds the device addresses of work_indptr and work_info_set, in this order."""
+    told = six[0].cpu().numpy().astype(np.uint64).tolist()
+    for place, (address, buffer, name) in enumerate(zip(told, six[1:3], NAMES[1:3], strict=False)):
+        if address != buffer.data_ptr():
+            where = f"work_metadata[{place}]"
+            yield Finding("I15", where, f"is {address:#x}, {name} lies at {buffer.data_ptr():#x}")
+
+
+def planned_prefill(planners: Planners, rules: PrefillRules, *, device: str = "cuda") -> tuple[torch.Tensor, ...]:
+    """The six buffers of a causal prefill plan of single tokens a page, the first of which is never written."""
+    rows, keys = (torch.tensor(bounds, dtype=torch.int32) for bounds in (rules.qo_indptr, rules.kv_indptr))
+    longest = max(1, int(rows.diff().max()))
+    info = planners.get_ps_metadata_info_v1(
+        batch_size=len(rows) - 1, num_head_k=rules.heads, max_qlen=longest, qlen_granularity=rules.tile_q
+    )
+    six = allocated(info, device)
+    planners.get_ps_metadata_v1(
+        rows,
+        keys,
+        keys.diff(),
+        1,
+        rules.heads,
+        *six,
+        qhead_granularity=1,
+        qlen_granularity=rules.tile_q,
+        kvlen_granularity=rules.unit_kv,
+        block_size=1,
+        is_causal=True,
+    )
+    return six
+
+
+def prefill_findings(rules: PrefillRules, six: Tensors) -> list[Finding]:
+    """Everything wrong with a prefill plan in AITER's buffers; `rules` must name their workgroups."""
+    return check_prefill_plan(PrefillBuffers(*(buffer.cpu().numpy().astype(np.int64) for buffer in six[1:])), rules)
