@@ -63,17 +63,6 @@ def output_rms(value: torch.Tensor, dtype: torch.dtype, *operands: torch.Tensor)
     return torch.where(absorbed(value, dtype, *operands), error.abs(), typical)
 
 
-def merging_variance(weighted: torch.Tensor, gap: torch.Tensor) -> torch.Tensor:
-    """Variance of a sum of weighted parts in fp32, [...], from its parts [P, ...], of weights exp(-gap).
-
-    Each part's distance from the largest LSE is rounded, which moves its weight by as much as it is long, and so are
-    the exponential (`EXP_WORST` at most, taken as uniform), the product, the sum and the quotient. It matters where
-    parts cancel each other.
-    """
-    steps = ROUNDING_RMS**2 * (gap.square() + 3) + EXP_WORST**2 / 3
-    return (weighted.square() * steps).sum(dim=0) * U32**2
-
-
 def ulp(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Distance of neighbouring numbers of `dtype` in the binade of each float64 number."""
     spacing = torch.exp2(torch.frexp(x).exponent.double()) * UNIT_ROUNDOFF[dtype]

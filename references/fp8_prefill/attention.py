@@ -181,11 +181,12 @@ def _attend_piece(
 
 
 def _weight_rms(terms: torch.Tensor, form: WeightFormat) -> torch.Tensor:
-    """rms error of rounding weights of which a row's largest is 1."""
-    subnormal = torch.full_like(terms, form.spacing / 12**0.5)
-    # Within a binade the error is uniform; a mantissa's distribution over binades would be too coarse for few of them.
-    normal = form.unit * torch.exp2(torch.frexp(terms).exponent.double()) / 12**0.5
-    rms = torch.where(terms < form.smallest_normal, subnormal, normal)
+    """rms error of rounding weights of which a row's largest is 1: uniform within the spacing of their own binade.
+
+    A mean over mantissas would not do: in the sum of many weights' variances the larger mantissas weigh more.
+    """
+    spacing = torch.exp2(torch.frexp(terms).exponent.double()) * form.unit
+    rms = spacing.clamp(min=form.spacing) / 12**0.5
     # Less than half the smallest weight is lost entirely; the largest weight is exact.
     rms = torch.where(terms < form.spacing / 2, terms, rms)
     return torch.where(terms == 1, 0.0, rms)

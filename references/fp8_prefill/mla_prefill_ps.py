@@ -6,8 +6,8 @@ Contract: AITER `mla_prefill_ps_asm_fwd` (vllm-project/vllm#42509): rows are the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -91,6 +91,43 @@ def attend_parts(source: States, work: torch.Tensor, plan: str) -> Iterator[tupl
             known[part] = (rows, _attend(source, rows, plan))
         rows, golden = known[part]
         yield slot, heads & 0xFFFF, rows.row, golden
+
+
+def rounded_in_parts(
+    whole: Sequence[tuple[torch.Tensor, Attended]], parts: Iterable[tuple[int, int, torch.Tensor, Attended]]
+) -> list[tuple[torch.Tensor, Attended]]:
+    """Golden of requests whose split rows round their weights part by part, each relative to its own largest.
+
+    whole: as of `attend_requests`; parts: as of `attend_parts`. What is largest in a part is exact there.
+    """
+    if not whole:
+        return []
+    count = 1 + max((int(rows.max()) for rows, _ in whole if len(rows)), default=-1)
+    heads, width = whole[0][1].value.shape[1:]
+    total, variance = torch.zeros(count, heads).double(), torch.zeros(count, heads, width).double()
+    shared, split = torch.zeros(count, heads).double(), torch.zeros(count, heads, dtype=torch.bool)
+    for rows, attended in whole:
+        total[rows] = attended.lse
+    for slot, head, rows, attended in parts:
+        if slot >= 0:
+            weight = torch.nan_to_num(torch.exp(attended.lse[:, head] - total[rows, head]))
+            own = weight.square()[:, None] * attended.variance[:, head]
+            variance[rows, head] += own
+            shared[rows, head] += own.mean(dim=1).square() * attended.share[:, head]
+            split[rows, head] = True
+    scale = variance.mean(dim=2).square()
+    shared = torch.where(scale > 0, shared / scale, 0.0)
+    return [
+        (
+            rows,
+            replace(
+                attended,
+                variance=torch.where(split[rows][..., None], variance[rows], attended.variance),
+                share=torch.where(split[rows], shared[rows], attended.share),
+            ),
+        )
+        for rows, attended in whole
+    ]
 
 
 def _attend(source: States, rows: Rows, plan: str) -> Attended:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import torch
 
-from rocassay.references.common.rounding import UNIT_ROUNDOFF, Modelled, inexact, merging_variance, rounding_rms
+from rocassay.references.common.merging import merged_rms, merged_slack
+from rocassay.references.common.rounding import UNIT_ROUNDOFF, Modelled
 from rocassay.references.fp8_prefill.attention import EXPONENTIAL, FP32
 
 
@@ -37,16 +38,15 @@ def merge(partial: torch.Tensor, lse: torch.Tensor, dtype: torch.dtype) -> tuple
     terms = torch.exp(wide - anchor)
     total = terms.sum(dim=0)
     share = terms / torch.where(total == 0, 1.0, total)
-    values = torch.where((wide == -torch.inf)[..., None], 0.0, partial.double()) * share[..., None]
+    seen = torch.where((wide == -torch.inf)[..., None], 0.0, partial.double())
+    values = seen * share[..., None]
     value, mass = values.sum(dim=0), values.abs().sum(dim=0)
     unit = UNIT_ROUNDOFF[dtype]
-    gap = torch.where(terms > 0, (wide - anchor).abs(), 0.0)
-    variance = rounding_rms(value, dtype).square() + merging_variance(values, gap[..., None])
-    sigma = variance.sqrt() * inexact(value, dtype)
-    spread = gap.amax(dim=0)
+    gaps = torch.where(wide == -torch.inf, 0.0, (wide - anchor).abs())
+    sigma = merged_rms(value, values, gaps, dtype)
+    spread = torch.where(terms > 0, gaps, 0.0).amax(dim=0)
     slop = EXPONENTIAL + (2 * spread + 2 * len(lse)) * FP32
-    # Below the smallest normal number the spacing no longer shrinks.
-    bound = slop[..., None] * mass + unit * (1 + unit) * value.abs() + torch.finfo(dtype).tiny * unit
+    bound = slop[..., None] * mass + unit * (1 + unit) * value.abs() + merged_slack(seen, dtype)
     merged = torch.where(total == 0, -torch.inf, anchor + torch.log(torch.where(total == 0, 1.0, total)))
     lse_bound = torch.where(total == 0, 0.0, 2 * EXPONENTIAL * (1 + merged.abs()) + slop)
     return Modelled(value, sigma, bound), Modelled(merged, torch.zeros_like(merged), lse_bound)

@@ -13,15 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from rocassay.references.common.rounding import (
-    EXP_WORST,
-    U32,
-    UNIT_ROUNDOFF,
-    Modelled,
-    inexact,
-    merging_variance,
-    rounding_rms,
-)
+from rocassay.references.common.merging import merged_rms, merged_slack
+from rocassay.references.common.rounding import EXP_WORST, U32, UNIT_ROUNDOFF, Modelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,8 @@ def mla_reduce(
 ) -> Reduced:
     """Golden of the merge; CPU tensors. partial_output: fp32 [R, H, D]; partial_lse: fp32 [R, H]."""
     heads, dims = partial_output.shape[1:]
-    value, worst, variance = (torch.zeros(tokens, heads, dims, dtype=torch.float64) for _ in range(3))
+    value, worst, sigma = (torch.zeros(tokens, heads, dims, dtype=torch.float64) for _ in range(3))
+    unit = UNIT_ROUNDOFF[dtype]
     lse = torch.full((tokens, heads), -torch.inf, dtype=torch.float64)
     lse_worst = torch.zeros(tokens, heads, dtype=torch.float64)
     written = torch.zeros(tokens, dtype=torch.bool)
@@ -76,20 +70,18 @@ def mla_reduce(
         weights = terms / torch.where(total == 0, 1.0, total)
         # A part of weight 0 counts for nothing, whatever it holds.
         parts = torch.where(weights[..., None] == 0, 0.0, parts)
-        weighted = weights[..., None] * parts
-        value[begin:end] = weighted.sum(dim=0)
+        value[begin:end] = (weights[..., None] * parts).sum(dim=0)
         lse[begin:end] = torch.where(total == 0, -torch.inf, anchor + total.clamp(min=1).log())
         gap = torch.where(each == -torch.inf, 0.0, (each - anchor).abs())
         # fp32: the distance of the LSEs and its exponential, sums and products of every part, the quotient.
         steps = 2 * gap + EXP_WORST + 3 * len(slots) + 4
         relative = U32 * (steps + (weights * steps).sum(dim=0))
-        worst[begin:end] = (weighted.abs() * relative[..., None]).sum(dim=0)
-        variance[begin:end] = merging_variance(weighted, gap[..., None])
+        single = (weights[..., None] * parts.abs() * relative[..., None]).sum(dim=0)
+        worst[begin:end] = single * (1 + unit) + merged_slack(parts, dtype)
+        sigma[begin:end] = merged_rms(value[begin:end], weights[..., None] * parts, gap, dtype)
         lse_worst[begin:end] = U32 * ((weights * steps).sum(dim=0) + 2 * anchor.abs() + 8)
         written[begin:end] = True
-    sigma = (rounding_rms(value, dtype).square() + variance).sqrt() * inexact(value, dtype)
-    unit = UNIT_ROUNDOFF[dtype]
-    bound = worst * (1 + unit) + unit * value.abs() + torch.finfo(dtype).tiny * unit
+    bound = worst + unit * value.abs()
     return Reduced(Modelled(value, sigma, bound), Modelled(lse, torch.zeros_like(lse), lse_worst), written)
 
 
