@@ -1,7 +1,7 @@
 """The host planner of FP8 prefill with persistent scheduling: clusters of workgroups share heads, not keys.
 
 Source: AITER ``get_ps_metadata_info_v1`` and ``get_ps_metadata_v1``; vllm-project/vllm#42509. Block size 1, one head
-a query group, causal; vLLM plans tiles of 256 queries and units of 128 keys (`qlen_granularity`, `kvlen_granularity`).
+a query group; vLLM plans tiles of 256 queries and units of 128 keys (`qlen_granularity`, `kvlen_granularity`).
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def plan_prefill(
     workers: int,
     tile_q: int = TILE_Q,
     unit_kv: int = UNIT_KV,
+    causal: bool = True,
 ) -> PrefillPlan:
-    """Plan of causal prefill for rows qo_indptr [B+1] from 0 and keys [B]; raises `PlanError`.
+    """Plan of prefill for rows qo_indptr [B+1] from 0 and keys [B]; raises `PlanError`.
 
+    Causal: a row sees the keys up to its own, rows being the last tokens of their request; else all keys.
     Every workgroup of a cluster repeats its keys for each head of the cluster. A tile has `tile_q` queries, a cut
     falls on a multiple of `unit_kv` keys.
     """
@@ -73,7 +75,7 @@ def plan_prefill(
         raise PlanError(f"qo_indptr starts at {qo[0]} with {len(qo)} elements; rebase it to 0, one more than kv_lens")
     clusters = gcd(heads, workers)
     group, each = workers // clusters, heads // clusters
-    dealt = _deal(_tiles(qo, keys, tile_q), group, tile_q, unit_kv)
+    dealt = _deal(_tiles(qo, keys, tile_q, causal), group, tile_q, unit_kv)
     rows: list[tuple[int, ...]] = []
     counts = [0]
     for cluster in range(clusters):
@@ -86,7 +88,7 @@ def plan_prefill(
     return PrefillPlan(*(np.asarray(a).astype(np.int32) for a in (counts, info, reduce, final, partial)))
 
 
-def _tiles(qo: list[int], keys: list[int], tile_q: int) -> list[tuple[int, int, int, int, int, int]]:
+def _tiles(qo: list[int], keys: list[int], tile_q: int, causal: bool) -> list[tuple[int, int, int, int, int, int]]:
     """(request, start, end, first key, visible keys, all keys), short and long tiles of a request in turn."""
     found: list[tuple[int, int, int, int, int, int]] = []
     begin = 0
@@ -96,7 +98,7 @@ def _tiles(qo: list[int], keys: list[int], tile_q: int) -> list[tuple[int, int, 
         for n in range(count):
             tile = n // 2 if n % 2 == 0 else count - 1 - n // 2
             start, end = tile * tile_q, min((tile + 1) * tile_q, qlen)
-            seen = max(min(length - qlen + end, length), 0)
+            seen = max(min(length - qlen + end, length), 0) if causal else length
             found.append((request, qo[request] + start, qo[request] + end, begin, seen, length))
         begin += length
     return found

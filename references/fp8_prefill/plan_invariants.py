@@ -44,6 +44,7 @@ class PrefillRules:
     workers: int
     tile_q: int = 256
     unit_kv: int = 128
+    causal: bool = True
 
     @property
     def clusters(self) -> int:
@@ -58,7 +59,8 @@ class PrefillRules:
             length = self.kv_indptr[request + 1] - self.kv_indptr[request]
             for start in range(begin, end, self.tile_q):
                 stop = min(start + self.tile_q, end)
-                found[start, stop] = (request, min(max(length - (end - stop), 0), length), length)
+                seen = min(max(length - (end - stop), 0), length) if self.causal else length
+                found[start, stop] = (request, seen, length)
         return found
 
 

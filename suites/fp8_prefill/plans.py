@@ -31,7 +31,7 @@ def asked(draw: st.DrawFn) -> PrefillRules:
 def host_plan(rules: PrefillRules) -> PrefillBuffers:
     """The host planner's plan."""
     shape = {"heads": rules.heads, "workers": rules.workers, "tile_q": rules.tile_q, "unit_kv": rules.unit_kv}
-    plan = plan_prefill(rules.qo_indptr, np.diff(rules.kv_indptr), **shape)
+    plan = plan_prefill(rules.qo_indptr, np.diff(rules.kv_indptr), causal=rules.causal, **shape)
     arrays = (plan.work_indptr, plan.work_info, plan.reduce_indptr, plan.final_map, plan.partial_map)
     return PrefillBuffers(*(array.astype(np.int64) for array in arrays))
 

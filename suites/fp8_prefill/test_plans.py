@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,13 @@ def device_plan(rules: PrefillRules) -> PrefillBuffers:
 @settings(max_examples=150, deadline=None)
 def test_the_judge_finds_nothing_in_the_host_planners_plans(rules: PrefillRules) -> None:
     assert check_prefill_plan(host_plan(rules), rules) == []
+
+
+@given(asked())
+@settings(max_examples=60, deadline=None)
+def test_the_judge_finds_nothing_in_plans_of_context_that_every_row_sees_whole(rules: PrefillRules) -> None:
+    whole = replace(rules, causal=False)
+    assert check_prefill_plan(host_plan(whole), whole) == []
 
 
 @given(asked())

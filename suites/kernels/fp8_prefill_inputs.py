@@ -105,10 +105,12 @@ class Batch:
         """Query tokens of the longest request."""
         return max(rows for rows, _ in self.lengths)
 
-    def plan(self, heads: int, workers: int, tile: int) -> PrefillPlan:
+    def plan(self, heads: int, workers: int, tile: int, *, causal: bool = True) -> PrefillPlan:
         """The host planner's plan; units are half a tile."""
-        keys = [keys for _, keys in self.lengths]
-        return plan_prefill(self.qo_indptr, keys, heads=heads, workers=workers, tile_q=tile, unit_kv=tile // 2)
+        keys, unit = [keys for _, keys in self.lengths], tile // 2
+        return plan_prefill(
+            self.qo_indptr, keys, heads=heads, workers=workers, tile_q=tile, unit_kv=unit, causal=causal
+        )
 
 
 def draw_states(stream: Stream, batch: Batch, heads: int) -> tuple[NDArray[np.float64], ...]:
