@@ -29,6 +29,9 @@ from rocassay.suites.persistent.plans import V_HEAD_DIM, Problem
 STALE = -7
 """What the int32 buffers hold before a planner writes them."""
 
+ARCHES = ("gfx942", "gfx950")
+"""Where AITER's tiling is known (`kernels.persistent.shapes`)."""
+
 Tensors = Sequence[torch.Tensor]
 
 
@@ -51,6 +54,8 @@ def unavailable() -> str | None:
         return "amd-aiter is not installed: AITER's own planner was NOT judged"
     if torch.version.hip is None or not torch.cuda.is_available():
         return "AITER's planners run on an AMD GPU, this machine has none: AITER's own planner was NOT judged"
+    if arch() not in ARCHES:
+        return f"AITER's tiling is known on {' and '.join(ARCHES)}, this is {arch()}: its planner was NOT judged"
     try:
         module = importlib.import_module("aiter")
     except Exception as error:
@@ -61,15 +66,20 @@ def unavailable() -> str | None:
     return None
 
 
+def arch() -> str:
+    """Name of the AMD GPU's architecture, without feature suffixes."""
+    return torch.cuda.get_device_properties(0).gcnArchName.partition(":")[0]
+
+
 def installed() -> Planners:
     """The module `aiter`, where `unavailable` has nothing to say."""
     module: Any = importlib.import_module("aiter")
     return module
 
 
-def element_type(arch: str, element: Element) -> torch.dtype:
+def element_type(name: str, element: Element) -> torch.dtype:
     """Type of queries or cache that the planner is told: the FP8 type is the architecture's."""
-    return torch.bfloat16 if element == "bf16" else torch_dtype(format_of(PROFILES[arch].fp8))
+    return torch.bfloat16 if element == "bf16" else torch_dtype(format_of(PROFILES[name].fp8))
 
 
 def allocated(info: Sequence[tuple[Any, torch.dtype]], device: str) -> tuple[torch.Tensor, ...]:

@@ -165,8 +165,8 @@ def planners() -> aiter_plans.Planners:
 
 
 def test_aiters_decode_plans_keep_every_invariant(planners: aiter_plans.Planners):
-    device = torch.cuda.get_device_properties(0)
-    draw = Draw(workers=(device.multi_processor_count,), arches=(device.gcnArchName.partition(":")[0],), large=40)
+    units = torch.cuda.get_device_properties(0).multi_processor_count
+    draw = Draw(workers=(units,), arches=(aiter_plans.arch(),), large=40)
     wrong: dict[int, list[str]] = {}
     for seed in range(LIVE_PLANS):
         problem = random_problem(seed, "v1.2", draw)
