@@ -175,7 +175,7 @@ class Judge:
 
     def _probes(self, op: Op, case: Case, fault: Fault | None) -> Iterator[Probe]:
         """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
-        worth = self.tier != "quick" or op.probed(case)
+        worth = self.tier == "nightly" or op.probed(case)
         own = (probe for probe in op.probes if probe not in EVERY_OP)
         for probe in (*EVERY_OP, *own, *RELAUNCHING):
             if not probe.reruns or (worth if fault is None else probe.name in fault.caught_by):

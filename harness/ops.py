@@ -85,7 +85,7 @@ class Op:
     probes: tuple[Probe, ...] = ()
     """Properties checked around a run, besides those of every op."""
     probed: Callable[[Case], bool] = lambda _: True
-    """Cases on which the probes that run the op again are worth their time in the quick tier."""
+    """Cases on which the probes that run the op again are worth their time; the nightly tier probes all."""
     replay: Callable[[Case, Stream], Operands] | None = None
     """Operands of the same shapes and scalars for a second launch in the same memory: shorter requests, >= 2 rows.
 
