@@ -36,17 +36,21 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
         for case in cases:
             console.print(str(case), highlight=False, soft_wrap=True, markup=False)
         return
-    counts = Counter((case.op, case.arch, case.fp8, case.block_size) for case in cases)
+    counts = Counter((case.op, case.block_size) for case in cases)
+    totals = Counter(case.op for case in cases)
     blocks = sorted({case.block_size for case in cases})
+    scope = " and ".join(" ".join(sorted({getattr(case, axis) for case in cases})) for axis in ("arch", "fp8"))
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("op", "arch", "fp8")),
+        Column("op", no_wrap=True),
         *(Column(str(size), justify="right", no_wrap=True) for size in blocks),
-        title=f"{len(cases)} cases of tier {options.tier}, by block size",
+        Column("all", justify="right", no_wrap=True),
+        title=f"{len(cases)} cases of tier {options.tier}, by block size; {scope}",
         **_PLAIN,
     )
-    for op, arch, fp8 in dict.fromkeys((case.op, case.arch, case.fp8) for case in sorted(cases, key=str)):
-        table.add_row(op, arch, fp8, *(str(counts[op, arch, fp8, size]) for size in blocks))
-    console.print(table)
+    for op in sorted(totals):
+        table.add_row(op, *(str(counts[op, size] or "") for size in blocks), str(totals[op]))
+    # A name or a number that is cut says nothing; a pipe has no width anyway.
+    Console(width=max(console.width, 100)).print(table)
 
 
 def list_digests(options: Options) -> None:
