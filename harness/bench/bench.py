@@ -80,7 +80,15 @@ class Reference:
     """On which device, as a part of the name that torch gives it."""
 
 
+Judge: TypeAlias = "Callable[[Place, Arguments], Sequence[Verdict]]"
+"""Judges the outputs, or a sample of them, after a launch."""
+
+
 def _no_shape() -> dict[str, int | str]:
+    return {}
+
+
+def _no_judges() -> dict[str, Judge]:
     return {}
 
 
@@ -100,12 +108,14 @@ class Bench:
     """Implementation name -> its launch; `SHIPPED` first."""
     outputs: tuple[str, ...]
     """Operands that are poisoned before the verification."""
-    check: Callable[[Place, Arguments], Sequence[Verdict]]
+    check: Judge
     """Judges the outputs, or a sample of them, after a launch."""
     shape: Mapping[str, int | str] = field(default_factory=_no_shape)
     """The shape in words, for readers."""
     reference: Reference | None = None
     """A time to beat."""
+    rival_checks: Mapping[str, Judge] = field(default_factory=_no_judges)
+    """Judges of rivals that round elsewhere or compute from other operands; the rest share `check`."""
 
     @property
     def id(self) -> str:

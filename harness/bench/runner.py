@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rocassay.harness.bench.bench import SHIPPED, Arguments, Bench, BenchError, Call, Place
+from rocassay.harness.bench.bench import SHIPPED, Arguments, Bench, BenchError, Call, Judge, Place
 from rocassay.harness.bench.machine import copy_bandwidth, matrix_rates
 from rocassay.harness.bench.records import BenchRecord, MachineRecord, RivalTime, Time, append, read
 from rocassay.harness.bench.timing import Timing, device_time, host_time, sets_needed
@@ -82,7 +82,8 @@ class Runner:
         calls = bench.implementations(self.where)
         if next(iter(calls), None) != SHIPPED:
             raise BenchError(f"bench {bench.id!r} names its implementations {list(calls)}; put {SHIPPED!r} first")
-        verdicts = {name: self._verify(bench, call, sets[0]) for name, call in calls.items()}
+        judges = {name: bench.rival_checks.get(name, bench.check) for name in calls}
+        verdicts = {name: self._verify(bench, call, sets[0], judges[name]) for name, call in calls.items()}
         checks = tuple(verdict.check("gate") for verdict in verdicts[SHIPPED])
         for name, judged in verdicts.items():
             if wrong := next((v for v in judged if not v.passed), None):
@@ -92,13 +93,13 @@ class Runner:
         host = self.host_clock(_bound(calls[SHIPPED], sets[0]))
         return self._base(bench, status="measured", checks=checks, host=Time.of(host), **self._figures(bench, times))
 
-    def _verify(self, bench: Bench, call: Call, operands: Arguments) -> Sequence[Verdict]:
+    def _verify(self, bench: Bench, call: Call, operands: Arguments, judge: Judge) -> Sequence[Verdict]:
         for name in bench.outputs:
             poison(operands[name])
         call(operands)
         if self.where.device.type == "cuda":
             torch.cuda.synchronize()
-        return bench.check(self.where, operands)
+        return judge(self.where, operands)
 
     def _figures(self, bench: Bench, times: Mapping[str, Timing]) -> dict[str, object]:
         shipped, work = times[SHIPPED].median, bench.traffic

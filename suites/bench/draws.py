@@ -15,6 +15,7 @@ H200 = "H200"
 """Where they were taken."""
 
 _FP8 = {"e4m3fn": torch.float8_e4m3fn, "e4m3fnuz": torch.float8_e4m3fnuz}
+_FEW_UNITS = 4
 _CHUNK = 2**26
 """Codes drawn at a time: their fp32 parents take four times as many bytes."""
 
@@ -25,6 +26,11 @@ _UNIT_EXPONENT = {"e4m3fn": 121, "e4m3fnuz": 122}
 def generator(device: torch.device, seed: int) -> torch.Generator:
     """A generator of its own: no global state."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def compute_units(device: torch.device) -> int:
+    """Compute units of a device; a handful where there is none."""
+    return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else _FEW_UNITS
 
 
 def codes(random: torch.Generator, shape: tuple[int, ...], fp8: str) -> torch.Tensor:
