@@ -92,6 +92,9 @@ class DecodeVariant:
     fixed_splits: int | None = None
     """Number of splits instead of the heuristic's."""
 
+    one_pass_from: int | None = None
+    """Programs from which one split needs no reduction and the single pass runs instead; None: never."""
+
     block_h: int = 16
     """Heads a program; a power of two, at least 16."""
 
@@ -121,6 +124,12 @@ class DecodeVariant:
             extra_length=-(-extra_capacity // max(1, queries)),
             compute_units=self.compute_units,
         )
+
+    def one_pass(self, programs: int, splits: int) -> bool:
+        """Whether one kernel writes the output; `programs` are those of one split."""
+        if self.path == "single":
+            return True
+        return self.one_pass_from is not None and splits == 1 and programs >= self.one_pass_from
 
     @property
     def options(self) -> dict[str, int]:
@@ -163,6 +172,8 @@ def decode_variant(
         rule="gfx942" if cuda else dispatch.split_rule(target.arch),
         compute_units=_MULTIPROCESSORS * (1 if wide else 2) if cuda else units or _FALLBACK_COMPUTE_UNITS,
         fixed_splits=splits,
+        # A launch that fills the device in one split loses a tenth to the reduction (measured on an H200).
+        one_pass_from=_MULTIPROCESSORS // 2 if cuda and path is None and splits is None else None,
         block_h=_heads_a_program(heads, 64 if cuda else 16),
         # An interpreter pays for programs, a device for programs that are too few.
         reduce_heads=16 if target.backend == "interpreter" else 1,

@@ -414,7 +414,7 @@ def sparse_attn_decode(
         "BLOCK_K": variant.block_k,
         **variant.options,
     }
-    if variant.path == "single":
+    if variant.one_pass(batch * blocks, splits):
         _sparse_attn_decode_kernel[(batch * blocks,)](
             *arguments,
             attn_sink,
