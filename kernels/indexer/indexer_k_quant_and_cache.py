@@ -38,14 +38,16 @@ def _indexer_k_quant_and_cache_kernel(
     TOKENS: tl.constexpr,
 ):
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    slot = tl.load(slot_mapping + token * slot_stride, mask=token < tokens, other=-1).to(tl.int64)
+    known = token < tokens
+    slot = tl.load(slot_mapping + token * slot_stride, mask=known, other=-1).to(tl.int64)
     written = slot >= 0
     block = slot // BLOCK_SIZE
     offset = (slot % BLOCK_SIZE).to(tl.int32)
 
     dim = tl.arange(0, 128)
     source = token.to(tl.int64) * k_stride
-    key = tl.load(k + source[:, None] + dim[None, :], mask=written[:, None], other=0.0).to(tl.float32)
+    # Not masked by the slots, or the keys would wait for them.
+    key = tl.load(k + source[:, None] + dim[None, :], mask=known[:, None], other=0.0).to(tl.float32)
 
     amax = tl.maximum(tl.max(tl.abs(key), axis=1), 1e-4)
     scale = tl.div_rn(amax, SCALING_MAX)
