@@ -67,7 +67,10 @@ class PrefillVariant:
     """Whether the executing thing decodes `fp8` itself."""
 
     dot: DotType
-    """Type of the matrix operands."""
+    """Type of queries and keys in the score product."""
+
+    value_dot: DotType
+    """Type of softmax weights and values in their product."""
 
     block_q: int = 128
     """Query rows of one matrix product."""
@@ -90,7 +93,7 @@ class PrefillVariant:
     @property
     def weight_shift(self) -> float:
         """log2 of a row's largest softmax weight: fp8 ones fill the format's range, so that small weights survive."""
-        if self.dot != "fp8":
+        if self.value_dot != "fp8":
             return 0.0
         return 8.0 if self.fp8 == "e4m3fn" else 7.0
 
@@ -133,11 +136,13 @@ def prefill_variant(
         fp8=fp8,
         native=fp8 in target.native_fp8,
         dot=dot,
+        # Hopper multiplies FP8 values only transposed: decoding them is faster (measured on an H200).
+        value_dot="fp16" if cuda and dot == "fp8" else dot,
         block_q=min(128, tile_q),
         block_k=_block_k(tile_q),
         # Eight waves of 64 lanes would spill: each may own but half of the registers.
         num_warps=8 if cuda else 4,
-        num_stages=3 if cuda else 2,
+        num_stages=3 if cuda and dot != "fp8" else 2,
         reduce=reduce_variant(target, tile_q=tile_q),
     )
 

@@ -102,6 +102,7 @@ def _walk_keys(
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     DOT: tl.constexpr,
+    VALUE_DOT: tl.constexpr,
     SHIFT: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
@@ -122,7 +123,7 @@ def _walk_keys(
         value_base = row.to(tl.int64) * v_token_stride
         key = _load_tile(keys, key_base[:, None] + dim[None, :], live, MASKED, FORMAT, NATIVE, DOT)
         key_rope = _load_tile(keys, key_base[:, None] + rope_dim[None, :], live, MASKED, FORMAT, NATIVE, DOT)
-        value = _load_tile(values, value_base[:, None] + dim[None, :], live, MASKED, FORMAT, NATIVE, DOT)
+        value = _load_tile(values, value_base[:, None] + dim[None, :], live, MASKED, FORMAT, NATIVE, VALUE_DOT)
         score = tl.dot(query, tl.trans(key), out_dtype=tl.float32)
         score = tl.dot(query_rope, tl.trans(key_rope), score, out_dtype=tl.float32)
         if MASKED:
@@ -134,7 +135,7 @@ def _walk_keys(
         total = total * rescale + tl.sum(weight, axis=1)
         peak = highest
         result = result * rescale[:, None]
-        result = tl.dot(_as_operand(weight, FORMAT, DOT), value, result, out_dtype=tl.float32)
+        result = tl.dot(_as_operand(weight, FORMAT, VALUE_DOT), value, result, out_dtype=tl.float32)
     return peak, total, result
 
 
@@ -159,6 +160,7 @@ def _attend_rows(
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     DOT: tl.constexpr,
+    VALUE_DOT: tl.constexpr,
     SHIFT: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -186,11 +188,13 @@ def _attend_rows(
     result = tl.zeros([BLOCK_Q, 128], tl.float32)
     peak, total, result = _walk_keys(
         query, query_rope, keys, values, kv_page_indices, key_first, edge, limit, scale_log2,
-        k_token_stride, v_token_stride, peak, total, result, False, PAGED, FORMAT, NATIVE, DOT, SHIFT, BLOCK_K,
+        k_token_stride, v_token_stride, peak, total, result,
+        False, PAGED, FORMAT, NATIVE, DOT, VALUE_DOT, SHIFT, BLOCK_K,
     )  # fmt: skip
     peak, total, result = _walk_keys(
         query, query_rope, keys, values, kv_page_indices, edge, last, limit, scale_log2,
-        k_token_stride, v_token_stride, peak, total, result, True, PAGED, FORMAT, NATIVE, DOT, SHIFT, BLOCK_K,
+        k_token_stride, v_token_stride, peak, total, result,
+        True, PAGED, FORMAT, NATIVE, DOT, VALUE_DOT, SHIFT, BLOCK_K,
     )  # fmt: skip
     # Nothing seen: the sum of no value is 0, whatever it is divided by.
     empty = total == 0.0
@@ -239,6 +243,7 @@ def _mla_prefill_ps_kernel(
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     DOT: tl.constexpr,
+    VALUE_DOT: tl.constexpr,
     SHIFT: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -269,7 +274,7 @@ def _mla_prefill_ps_kernel(
             result, lse = _attend_rows(
                 queries, keys, values, kv_page_indices, row, q_end, kv_start, kv_end, row + to_own_key,
                 scale_log2, value_scale, q_token_stride, k_token_stride, v_token_stride,
-                CAUSAL, PAGED, FORMAT, NATIVE, DOT, SHIFT, BLOCK_Q, BLOCK_K,
+                CAUSAL, PAGED, FORMAT, NATIVE, DOT, VALUE_DOT, SHIFT, BLOCK_Q, BLOCK_K,
             )  # fmt: skip
             if slot < 0:
                 output_base = row.to(tl.int64) * output_token_stride + head * output_head_stride
@@ -318,6 +323,7 @@ def _mla_prefill_fallback_kernel(
     FORMAT: tl.constexpr,
     NATIVE: tl.constexpr,
     DOT: tl.constexpr,
+    VALUE_DOT: tl.constexpr,
     SHIFT: tl.constexpr,
     BLOCK_Q: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -340,7 +346,7 @@ def _mla_prefill_fallback_kernel(
             q + head * q_head_stride, k + head * k_head_stride, v + head * v_head_stride, kv_page_indices,
             row, q_end, kv_begin, kv_end, own_key, plain_scale_log2, _given_or_one(v_scale, HAS_V_SCALE),
             q_token_stride, k_token_stride, v_token_stride,
-            CAUSAL, PAGED, FORMAT, NATIVE, DOT, SHIFT, BLOCK_Q, BLOCK_K,
+            CAUSAL, PAGED, FORMAT, NATIVE, DOT, VALUE_DOT, SHIFT, BLOCK_Q, BLOCK_K,
         )  # fmt: skip
         known = row < q_end
         row_at = row.to(tl.int64)
@@ -415,6 +421,7 @@ def mla_prefill_ps(
         "FORMAT": variant.fp8,
         "NATIVE": variant.native,
         "DOT": variant.dot,
+        "VALUE_DOT": variant.value_dot,
         "SHIFT": variant.weight_shift,
         "BLOCK_Q": variant.block_q,
         "BLOCK_K": variant.block_k,

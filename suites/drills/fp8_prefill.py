@@ -115,8 +115,8 @@ _fault(
     {
         PREFILL: _line(
             PREFILL,
-            "value = _load_tile(values, value_base[:, None] + dim[None, :], live, MASKED, FORMAT, NATIVE, DOT)",
-            "value = _load_tile(values, value_base[:, None] + dim[None, :], live, False, FORMAT, NATIVE, DOT)",
+            "value = _load_tile(values, value_base[:, None] + dim[None, :], live, MASKED, FORMAT, NATIVE, VALUE_DOT)",
+            "value = _load_tile(values, value_base[:, None] + dim[None, :], live, False, FORMAT, NATIVE, VALUE_DOT)",
         )
     },
     lambda _: True,
