@@ -72,21 +72,24 @@ def write_calls(kind: str, where: Place) -> dict[str, Call]:
     """The writer of a record."""
     if kind == "584":
         insert = insert_variant(where.target, fp8=where.fp8, block_size=BLOCK_SIZE)
-        return {
-            SHIPPED: lambda a: quantize_and_insert_k_cache(a["k"], a["cache"], a["slot_mapping"], variant=insert)
-        }
+        return {SHIPPED: lambda a: quantize_and_insert_k_cache(a["k"], a["cache"], a["slot_mapping"], variant=insert)}
     variant = latent_write_variant(where.target, kv_cache_dtype=KINDS[kind].dtype, fp8=where.fp8)
-    order = ("kv_c", "k_pe", "cache", "slot_mapping")
     if kind == "656":
         return {
             SHIPPED: lambda a: concat_and_cache_ds_mla(
-                *(a[name] for name in order), scale_fmt="float", variant=variant
+                a["kv_c"], a["k_pe"], a["cache"], a["slot_mapping"], scale_fmt="float", variant=variant
             )
         }
-    return {SHIPPED: lambda a: concat_and_cache_mla(*(a[name] for name in order), a["scale"], variant=variant)}
+    return {
+        SHIPPED: lambda a: concat_and_cache_mla(
+            a["kv_c"], a["k_pe"], a["cache"], a["slot_mapping"], a["scale"], variant=variant
+        )
+    }
 
 
-def _write_peer(kind: str, where: Place, rows: dict[str, torch.Tensor], cache: torch.Tensor, slots: torch.Tensor) -> None:
+def _write_peer(
+    kind: str, where: Place, rows: dict[str, torch.Tensor], cache: torch.Tensor, slots: torch.Tensor
+) -> None:
     if kind == "584":
         insert_reference.peer_quantize_and_insert_k_cache(rows["k"], cache, slots, fp8=where.fp8)
     elif kind == "656":

@@ -62,7 +62,9 @@ def _rotate_kernel(rows, target, positions, table, heads, DIM: tl.constexpr, ROT
         tl.store(target + row * DIM + lane, tl.load(rows + row * DIM + lane))
 
 
-def rotate(rows: torch.Tensor, target: torch.Tensor, positions: torch.Tensor, table: torch.Tensor, *, neox: bool) -> None:
+def rotate(
+    rows: torch.Tensor, target: torch.Tensor, positions: torch.Tensor, table: torch.Tensor, *, neox: bool
+) -> None:
     """RoPE of the first lanes of contiguous [T, H, D] into another tensor; kept lanes none or a power of two."""
     tokens, heads, dim = rows.shape
     rot = table.shape[1]
@@ -86,7 +88,14 @@ def _group_kernel(x, codes, scales, MAXIMUM: tl.constexpr, GROUP: tl.constexpr, 
 
 
 def quantise_groups(
-    x: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor, *, group_size: int, maximum: float, fp8: str, native: bool
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    scales: torch.Tensor,
+    *,
+    group_size: int,
+    maximum: float,
+    fp8: str,
+    native: bool,
 ) -> None:
     """FP8 codes of contiguous [T, C] in groups, with power-of-two scales."""
     _group_kernel[(x.numel() // group_size,)](
