@@ -63,7 +63,7 @@ def dense_bench(tokens: int, columns: int) -> Bench:
     return Bench(
         op="build_ragged_indices_from_dense",
         name=f"t{tokens}-k{columns}",
-        traffic=Traffic(4 * tokens * (columns + 1), 4 * tokens * (columns + 1)),
+        traffic=Traffic(4 * tokens * (columns + 1), 4 * (tokens * (columns + 1) + 1)),
         make=make,
         implementations=calls,
         outputs=("flat", "indptr"),
@@ -108,7 +108,7 @@ def global_bench(tokens: int, topk: int, requests: int, length: int) -> Bench:
     return Bench(
         op="compute_global_topk_ragged_indices_and_indptr",
         name=f"t{tokens}-k{topk}",
-        traffic=Traffic(4 * (tokens * (topk + 1) + requests * width), 4 * tokens * (topk + 2)),
+        traffic=Traffic(4 * (tokens * (topk + 1) + requests * width), 4 * (tokens * (topk + 2) + 1)),
         make=make,
         implementations=calls,
         outputs=outputs,
@@ -153,7 +153,7 @@ def combine_bench(requests: int, chunk: int, length: int, topk: int) -> Bench:
     return Bench(
         op="combine_topk_swa_indices_ragged",
         name=f"t{tokens}-k{topk + WINDOW}",
-        traffic=Traffic(4 * tokens * topk, 4 * tokens * (topk + WINDOW + 1)),
+        traffic=Traffic(4 * tokens * topk, 4 * (tokens * (topk + WINDOW + 1) + 1)),
         make=make,
         implementations=calls,
         outputs=("ragged", "indptr"),
@@ -193,7 +193,7 @@ def paged_bench(requests: int, length: int) -> Bench:
     return Bench(
         op="mla_paged_kv_metadata",
         name=f"b{requests}x{length // 1024}k",
-        traffic=Traffic(4 * requests * (width + 1), 4 * requests * (length + 2)),
+        traffic=Traffic(4 * requests * (width + 1), 4 * (requests * (length + 2) + 1)),
         make=make,
         implementations=calls,
         outputs=outputs,
