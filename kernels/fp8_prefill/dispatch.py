@@ -113,12 +113,14 @@ def prefill_variant(
     chunked_context: bool = False,
     path: PrefillPath | None = None,
     tile_q: int = TILE_Q,
+    short_sums: bool = False,
     dispatch: MlaPrefillTable = MLA_PREFILL,
 ) -> PrefillVariant:
     """Decisions for queries, keys and values of a format; `path` overrides M8 and M9.
 
     heads: query heads of the rank. planned: the batch has a plan. chunked_context: keys of earlier chunks are merged
-    in afterwards. tile_q: query rows of the plan's tiles.
+    in afterwards. tile_q: query rows of the plan's tiles. short_sums: scores on Hopper's fp8 tensor cores, which keep
+    about 14 accumulator bits (DeepSeek-V3 technical report) and so miss the contract; fp16 operands do not.
     """
     request = MlaPrefillRequest(
         target.arch,
@@ -129,8 +131,8 @@ def prefill_variant(
     )
     planner: PrefillPath = "persistent" if dispatch.batch(request).path == "fp8_persistent" else "fallback"
     chosen = planner if path is None else path
-    dot = _dot(target, fp8, chosen)
     cuda = target.backend == "cuda"
+    dot = _dot(target, fp8, chosen, fp8_sums=not cuda or short_sums)
     return PrefillVariant(
         path=chosen,
         fp8=fp8,
@@ -139,7 +141,7 @@ def prefill_variant(
         # Hopper multiplies FP8 values only transposed: decoding them is faster (measured on an H200).
         value_dot="fp16" if cuda and dot == "fp8" else dot,
         block_q=min(128, tile_q),
-        block_k=_block_k(tile_q),
+        block_k=_block_k(128 if cuda and dot == "fp8" else 64, tile_q),
         # Eight waves of 64 lanes would spill: each may own but half of the registers.
         num_warps=8 if cuda else 4,
         num_stages=3 if cuda and dot != "fp8" else 2,
@@ -159,16 +161,12 @@ def reduce_variant(target: Target, *, tile_q: int = TILE_Q) -> ReduceVariant:
     return ReduceVariant(rows, tile_q)
 
 
-def _dot(target: Target, fp8: str, path: PrefillPath) -> DotType:
-    """The fallback is the plain attention of unquantised states, which keeps its weights in 16 bits.
-
-    So does NVIDIA: Hopper's fp8 tensor cores keep about 14 accumulator bits (DeepSeek-V3 technical report).
-    """
+def _dot(target: Target, fp8: str, path: PrefillPath, *, fp8_sums: bool) -> DotType:
+    """The fallback is the plain attention of unquantised states, which keeps its weights in 16 bits."""
     if fp8 == BF16:
         return "bf16"
-    native = fp8 in target.native_fp8 and target.backend != "cuda"
-    return "fp8" if path == "persistent" and native else "fp16"
+    return "fp8" if path == "persistent" and fp8_sums and fp8 in target.native_fp8 else "fp16"
 
 
-def _block_k(tile_q: int) -> int:
-    return max(_SMALLEST_BLOCK, min(64, tile_q // 2))
+def _block_k(widest: int, tile_q: int) -> int:
+    return max(_SMALLEST_BLOCK, min(widest, tile_q // 2))

@@ -109,17 +109,21 @@ def make_prefill(shape: Prefill, where: Place, count: int) -> list[Arguments]:
 
 
 def prefill_calls(shape: Prefill, where: Place) -> dict[str, Call]:
-    """FP8 along the plan; bf16 in plain tiles; FP8 in plain tiles."""
+    """FP8 along the plan; bf16 in plain tiles; FP8 in plain tiles; FP8 with scores in NVIDIA's short FP8 sums."""
 
-    def by(operands: str, fp8: str, path: PrefillPath) -> Call:
-        variant = prefill_variant(where.target, fp8=fp8, heads=shape.heads, path=path, tile_q=shape.tile_q)
+    def by(operands: str, fp8: str, path: PrefillPath, *, short_sums: bool = False) -> Call:
+        asked: dict[str, Any] = {"heads": shape.heads, "path": path, "tile_q": shape.tile_q, "short_sums": short_sums}
+        variant = prefill_variant(where.target, fp8=fp8, **asked)
         return lambda a: mla_prefill_ps(**a[operands], variant=variant)
 
-    return {
+    calls = {
         SHIPPED: by("planned", where.fp8, "persistent"),
         "bf16": by("bf16", BF16, "fallback"),
         "fp8 in plain tiles": by("plain", where.fp8, "fallback"),
     }
+    if where.target.backend == "cuda":
+        calls["fp8 in short sums"] = by("planned", where.fp8, "persistent", short_sums=True)
+    return calls
 
 
 def check_prefill(shape: Prefill, where: Place, a: Arguments, operands: str, plan: str) -> list[Verdict]:
@@ -153,6 +157,7 @@ def rival_checks(shape: Prefill) -> dict[str, Any]:
     return {
         "bf16": functools.partial(check_prefill, shape, operands="bf16", plan="bf16"),
         "fp8 in plain tiles": functools.partial(check_prefill, shape, operands="plain", plan="fp16"),
+        "fp8 in short sums": functools.partial(check_prefill, shape, operands="planned", plan="fp8"),
     }
 
 
