@@ -429,6 +429,7 @@ def sparse_attn_decode(
         )
         return
     part_m, part_l, part_acc = _parts(part_m, part_l, part_acc, (batch, splits, heads))
+    part_strides = (*part_m.stride()[:2], *part_acc.stride()[:3])
     _sparse_attn_decode_partial_kernel[(batch * blocks, splits)](
         *arguments,
         part_m,
@@ -437,11 +438,7 @@ def sparse_attn_decode(
         scale * _LOG2_E,
         q.stride(0),
         q.stride(1),
-        part_m.stride(0),
-        part_m.stride(1),
-        part_acc.stride(0),
-        part_acc.stride(1),
-        part_acc.stride(2),
+        *part_strides,
         **constants,
     )
     _sparse_attn_decode_reduce_kernel[(batch * ceil_div(heads, variant.reduce_heads),)](
@@ -451,11 +448,7 @@ def sparse_attn_decode(
         attn_sink,
         output,
         splits,
-        part_m.stride(0),
-        part_m.stride(1),
-        part_acc.stride(0),
-        part_acc.stride(1),
-        part_acc.stride(2),
+        *part_strides,
         output.stride(0),
         output.stride(1),
         HEADS=heads,
@@ -491,11 +484,15 @@ def _parts(
     """The three buffers of partial results; they stand or fall together."""
     if part_m is None or part_l is None or part_acc is None:
         raise LayoutError(f"the split path needs part_m, part_l {shape} and part_acc {(*shape, HEAD_DIM)}; pass all")
-    wanted = ((part_m, shape), (part_l, shape), (part_acc, (*shape, HEAD_DIM)))
-    for tensor, least in wanted:
-        have = tuple(tensor.shape)
-        if len(have) != len(least) or any(map(int.__lt__, have, least)) or tensor.stride(-1) != 1:
-            raise LayoutError(f"a buffer of partial results is {have}; pass fp32 of at least {least}, dense in the end")
+    queries, splits, heads = shape
+    for tensor, least in ((part_m, shape), (part_l, shape), (part_acc, (*shape, HEAD_DIM))):
+        have = tensor.shape
+        # Spelt out, since this is on the way of every launch.
+        fits = len(have) == len(least) and have[0] >= queries and have[1] >= splits and have[2] >= heads
+        if not fits or have[-1] < least[-1] or tensor.stride(-1) != 1:
+            raise LayoutError(
+                f"a buffer of partial results is {tuple(have)}; pass fp32 of at least {least}, dense in the end"
+            )
     if part_m.stride() != part_l.stride():
         raise LayoutError(f"part_m has strides {part_m.stride()} and part_l {part_l.stride()}; make them equal")
     return part_m, part_l, part_acc
