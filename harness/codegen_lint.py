@@ -208,7 +208,7 @@ class Codegen:
         """Red with the first kernel and what is wrong with its code object."""
         reason = "a right result in one place does not make a kernel fit the LDS, registers and pools of another"
         if seen.provider != "rocassay" or seen.target.backend == "cuda" or not self.applies(seen.case):
-            return Verdict(self.name, True, "not compiled for this case", reason=reason)
+            return Verdict.not_applicable(self.name, "this case compiles no AMD code of its own", reason)
         native = seen.case.fp8 in profile(seen.case.arch).native_fp8
         wrong: list[str] = []
         for launch in seen.trace.launches:

@@ -24,8 +24,9 @@ def _fault(
     seams: Mapping[str, Seam],
     applies: Callable[[Case], bool],
     caught_by: frozenset[str] = VALUES,
+    engines: frozenset[str] = frozenset(),
 ) -> Fault:
-    return register(Fault(name, reference, summary, seams, applies, caught_by))
+    return register(Fault(name, reference, summary, seams, applies, caught_by, engines))
 
 
 def _longest(case: Case) -> int:
@@ -111,6 +112,8 @@ _fault(
     # Pages of one key are staged without padding: 64 KiB to the byte.
     lambda case: _production(case) and (case.arch, case.fp8) == ("gfx942", "e4m3fnuz") and case.block_size > 1,
     frozenset({"codegen"}),
+    # A CUDA device has other limits and compiles other code.
+    frozenset({"interpreter"}),
 )
 
 _fault(

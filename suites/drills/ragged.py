@@ -108,7 +108,7 @@ _fault(
     "the grid is sized by the per-token array of the whole batch, the outputs by its decode rows",
     _source(SLOTS, "tokens = topk_indices.shape[0]", "tokens = token_to_req_indices.shape[0]"),
     _tokens,
-    caught_by=frozenset({"bounds", "canary"}),
+    caught_by=frozenset({"bounds", "canary", "crash"}),
 )
 
 _fault(
