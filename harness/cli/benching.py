@@ -15,9 +15,9 @@ from rocassay.harness.bench.machine import place
 from rocassay.harness.bench.records import BenchRecord, MachineRecord, append
 from rocassay.harness.bench.runner import Runner, done_before, measure_machine
 from rocassay.harness.bench.table import machine_line, table
+from rocassay.harness.cli.console import table_console
 
-PIPED_WIDTH = 180
-"""Columns of a table that no terminal limits."""
+TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ def _show(machine: MachineRecord, records: list[BenchRecord], out: Path, *, as_j
         lines = [record.model_dump(mode="json") for record in (machine, *records)]
         sys.stdout.write(json.dumps(lines, indent=1) + "\n")
         return
-    # Piped output has no width of its own; a table cut at 80 columns would hide its numbers.
-    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+    console = table_console(TABLE_WIDTH)
     console.print(table(records))
     wrong = [record for record in records if record.status != "measured"]
     for record in wrong:

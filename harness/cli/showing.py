@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rocassay.harness.cases import Case
+from rocassay.harness.cli.console import table_console
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import catalogue, fault_named
 from rocassay.harness.judge import input_digests
@@ -49,8 +50,7 @@ def list_cases(options: Options, *, ids: bool, as_json: bool) -> None:
     )
     for op in sorted(totals):
         table.add_row(op, *(str(counts[op, size] or "") for size in blocks), str(totals[op]))
-    # A name or a number that is cut says nothing; a pipe has no width anyway.
-    Console(width=max(console.width, 100)).print(table)
+    table_console(100).print(table)
 
 
 def list_digests(options: Options) -> None:
@@ -152,7 +152,7 @@ def show_ops(results: Path, forms: list[str]) -> int:
         table = Table(*columns, **_PLAIN)
         for row in rows:
             table.add_row(*map(Text, optable.cells(row)))
-        Console().print(table)
+        table_console(150).print(table)
     return 1 if assay.red_reasons() else 0
 
 
