@@ -75,7 +75,7 @@ def _second(op_name: str, key: Case) -> Second | str:
 def _peer_validity(
     op: Op, case: Case, operands: Operands, expectations: Mapping[str, Expectation]
 ) -> Iterator[Verdict]:
-    whitened = {name: e for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
+    whitened = {name: e.of_peer() for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
     if not whitened:
         return
     placed = Placed(operands, torch.device("cpu"))

@@ -8,7 +8,7 @@ and are one set for every op, shape, arch and flavour.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -54,6 +54,8 @@ class Whitened:
     """The output before the run, for elements that must stay untouched when `outside` is given."""
     share: torch.Tensor | None = None
     """float64, one a row: sum of squared variance shares of errors that a row's elements have in common."""
+    peer_sigma: torch.Tensor | None = None
+    """float64 like sigma, for the torch peer, which sums in one known order; None: sigma holds for it, too."""
     model_holds: bool = True
     """False for degenerate inputs (coherent roundings): then the bound alone is gated."""
 
@@ -66,6 +68,10 @@ class Whitened:
             z = self.z(found)
             verdicts += [self._largest_z(output, z), self._worst_row(output, z)]
         return verdicts
+
+    def of_peer(self) -> Whitened:
+        """What the torch peer is held to."""
+        return self if self.peer_sigma is None else replace(self, sigma=self.peer_sigma, peer_sigma=None)
 
     def z(self, found: torch.Tensor) -> torch.Tensor:
         """(found - golden) / sigma on visible finite elements, 0 elsewhere; +-inf where an exact result is off."""

@@ -46,7 +46,9 @@ class Scores:
     value: torch.Tensor
     """scale * sum_h w_h * max(0, q_h . k)."""
     sigma: torch.Tensor
-    """rms error of a correct fp32 implementation; 0 where no rounding happens."""
+    """rms error of a correct fp32 implementation that adds the heads in any order; 0 where no rounding happens."""
+    peer_sigma: torch.Tensor
+    """The same for heads added one by one, as the peer does."""
     bound: torch.Tensor
     """Error that no correct fp32 implementation exceeds."""
 
@@ -57,11 +59,12 @@ def scores(row: QueryRow) -> Scores:
     sizes = row.queries.abs() @ row.keys.abs().T
     terms = row.weights[:, None] * dots.relu()
     value = row.scales * terms.sum(dim=0)
-    return Scores(value, row.scales * _rounding_rms(row, dots, sizes), _worst_error(row, sizes, terms))
+    in_order, in_any = _rounding_rms(row, dots, sizes)
+    return Scores(value, row.scales * in_any, row.scales * in_order, _worst_error(row, sizes, terms))
 
 
 def peer_scores(row: QueryRow) -> torch.Tensor:
-    """Plain torch fp32 scores [n] with the rounding points of `Scores.sigma`: dots, weights, head sum, scale."""
+    """Plain torch fp32 scores [n] with the rounding points of `Scores.peer_sigma`: dots, weights, head sum, scale."""
     dots = row.queries.float() @ row.keys.float().T
     terms = dots.relu() * row.weights.float()[:, None]
     total = torch.zeros_like(terms[0])
@@ -70,17 +73,31 @@ def peer_scores(row: QueryRow) -> torch.Tensor:
     return total * row.scales.float()
 
 
-def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """rms error over the scale; adding to or from zero does not round."""
+def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """rms error over the scale, heads added in order and in any order; adding to or from zero does not round."""
     squares = (row.weights[:, None].square() * _dot_error_squared(row, dots, sizes)).sum(dim=0)
     exact_terms = row.weights[:, None] * _fp32(dots.relu())
     squares += (exact_terms.square() * _inexact(exact_terms)).sum(dim=0)
     terms = _fp32(exact_terms)
     partial = torch.cumsum(terms, dim=0)
     before = torch.cat([torch.zeros_like(partial[:1]), partial[:-1]])
-    squares += (partial.square() * ((terms != 0) & (before != 0) & _inexact(partial))).sum(dim=0)
+    in_order = (partial.square() * ((terms != 0) & (before != 0) & _inexact(partial))).sum(dim=0)
+    in_any = torch.where(in_order > 0, torch.maximum(in_order, _any_order(terms)), 0.0)
     squares += partial[-1].square() * (torch.frexp(row.scales).mantissa != 0.5)
-    return ROUNDING_RMS * UNIT_ROUNDOFF * squares.sqrt()
+    unit = ROUNDING_RMS * UNIT_ROUNDOFF
+    return unit * (squares + in_order).sqrt(), unit * (squares + in_any).sqrt()
+
+
+def _any_order(terms: torch.Tensor) -> torch.Tensor:
+    """Sum of the squared running sums of [H, n] terms added one by one, in the mean over all orders.
+
+    The running sums of 2 to `count` terms that are not 0 hold sum k / count of the squares' sum and
+    sum k (k - 1) / (count (count - 1)) of the products of different terms.
+    """
+    count = (terms != 0).sum(dim=0).double()
+    squares = terms.square().sum(dim=0)
+    products = terms.sum(dim=0).square() - squares
+    return ((count + 1) / 2 - 1 / count.clamp(min=1)) * squares + (count + 1) / 3 * products
 
 
 def _dot_error_squared(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:

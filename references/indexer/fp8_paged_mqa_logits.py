@@ -34,6 +34,9 @@ class Logits:
     sigma: torch.Tensor
     """float64: rms error of a correct fp32 implementation; 0 where no rounding happens."""
 
+    peer_sigma: torch.Tensor
+    """float64: the same for the peer's order of summation."""
+
     bound: torch.Tensor
     """float64: error that no correct fp32 implementation exceeds."""
 
@@ -56,13 +59,14 @@ def fp8_paged_mqa_logits(
     position refers to are read; all others, and table entries behind the last one, may hold anything.
     """
     shape = (q_fp8.shape[0] * q_fp8.shape[1], max_model_len)
-    value, sigma, bound = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+    value, sigma, peer_sigma, bound = (torch.zeros(shape, dtype=torch.float64) for _ in range(4))
     visible = torch.zeros(shape, dtype=torch.bool)
     for index, row in _rows(q_fp8, kv_cache, weights, context_lens, block_tables, max_model_len, layout, fp8):
         seen, scored = (index, slice(0, len(row.scales))), scores(row)
         visible[seen] = True
         value[seen], sigma[seen], bound[seen] = scored.value, scored.sigma, scored.bound
-    return Logits(value, visible, sigma, bound)
+        peer_sigma[seen] = scored.peer_sigma
+    return Logits(value, visible, sigma, peer_sigma, bound)
 
 
 def peer_fp8_paged_mqa_logits(
@@ -77,7 +81,7 @@ def peer_fp8_paged_mqa_logits(
     layout: Literal["NORMAL", "SHUFFLE"],
     fp8: str,
 ) -> None:
-    """Plain torch fp32 logits with the rounding points that `Logits.sigma` assumes, written into `logits`.
+    """Plain torch fp32 logits with the rounding points that `Logits.peer_sigma` assumes, written into `logits`.
 
     The dots, then the products with the weights, then the head sum in order, then the scale. Columns that
     are not visible keep what they held. Moves the lengths to the host.

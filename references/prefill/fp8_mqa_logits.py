@@ -16,7 +16,7 @@ from rocassay.references.common.head_sum_logits import QueryRow, peer_scores, sc
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """Golden logits [M, N]; entries outside a row's window are 0 in all three float64 tensors."""
+    """Golden logits [M, N]; entries outside a row's window are 0 in all float64 tensors."""
 
     value: torch.Tensor
     """float64: scale[n] * sum_h w[m, h] * max(0, q[m, h] . k[n])."""
@@ -26,6 +26,9 @@ class Logits:
 
     sigma: torch.Tensor
     """float64: rms error of a correct fp32 implementation; 0 where no rounding happens."""
+
+    peer_sigma: torch.Tensor
+    """float64: the same for the peer's order of summation."""
 
     bound: torch.Tensor
     """float64: error that no correct fp32 implementation exceeds."""
@@ -48,13 +51,14 @@ def fp8_mqa_logits(
     that no window needs may hold anything.
     """
     shape = (q_fp8.shape[0], k_fp8.shape[0])
-    value, sigma, bound = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
+    value, sigma, peer_sigma, bound = (torch.zeros(shape, dtype=torch.float64) for _ in range(4))
     visible = torch.zeros(shape, dtype=torch.bool)
     for index, window, row in _rows(q_fp8, k_fp8, k_scale, weights, ks, ke, fp8):
         scored = scores(row)
         visible[index, window] = True
         value[index, window], sigma[index, window], bound[index, window] = scored.value, scored.sigma, scored.bound
-    return Logits(value, visible, sigma, bound)
+        peer_sigma[index, window] = scored.peer_sigma
+    return Logits(value, visible, sigma, peer_sigma, bound)
 
 
 def peer_fp8_mqa_logits(

@@ -207,6 +207,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
             visible,
             outside=(-torch.inf,),
             initial=operands.outputs["logits"],
+            peer_sigma=scores.peer_sigma,
         )
     }
 

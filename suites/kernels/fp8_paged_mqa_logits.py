@@ -173,6 +173,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
             scores.visible,
             outside=(-torch.inf,),
             initial=operands.outputs["logits"],
+            peer_sigma=scores.peer_sigma,
         )
     }
 

@@ -362,3 +362,13 @@ def test_a_plan_names_only_formats_whose_roundoff_is_known():
     assert not RoundingPlan((("out", "bfloat16"),), "rounds once").exact
     with pytest.raises(ValueError, match=r"unknown formats \['bf16'\]"):
         RoundingPlan((("out", "bf16"),), "rounds once")
+
+
+def test_a_peer_of_known_order_is_held_to_its_own_sigma_and_a_kernel_to_the_wider_one():
+    narrow = expectation()
+    gate = expectation(sigma=2 * narrow.sigma, peer_sigma=narrow.sigma)
+    peer = rounded(narrow, 1)
+    low, high = gate.of_peer().peer_limits()
+    assert low <= gate.of_peer().rms_z(peer) <= high
+    assert gate.rms_z(peer) < low
+    assert gate.of_peer().of_peer().sigma is narrow.sigma
