@@ -13,6 +13,10 @@ import torch
 REPLAYS = 21
 """Timed replays of a graph: one sample each."""
 
+FEWEST_REPLAYS = 5
+PATIENCE_MICROSECONDS = 1e6
+"""Time that the replays of one implementation may take: a slow rival gets fewer of them."""
+
 GRAPH_MICROSECONDS = 2500.0
 """A graph holds calls for about this long, so that the events around it cost nothing that shows."""
 
@@ -66,6 +70,11 @@ def calls_in_graph(microseconds: float, sets: int) -> int:
     return min(MOST_CALLS, math.ceil(max(wanted, sets) / sets) * sets)
 
 
+def replays_of(microseconds: float) -> int:
+    """Timed replays of a graph that takes about so long."""
+    return max(FEWEST_REPLAYS, min(REPLAYS, int(PATIENCE_MICROSECONDS / max(microseconds, 0.1))))
+
+
 def device_time(calls: Sequence[Callable[[], object]]) -> Timing:
     """Time of one call on the device: replays of a graph that makes the calls in turn, launch gaps left out.
 
@@ -74,13 +83,15 @@ def device_time(calls: Sequence[Callable[[], object]]) -> Timing:
     """
     for call in calls:
         call()
-    count = calls_in_graph(_rough_time(calls), len(calls))
+    rough = _rough_time(calls)
+    count = calls_in_graph(rough, len(calls))
+    replays = replays_of(rough * count)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for index in range(count):
             calls[index % len(calls)]()
     graph.replay()
-    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(REPLAYS)]
+    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(replays)]
     for start, stop in events:
         start.record()
         graph.replay()

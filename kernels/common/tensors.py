@@ -43,21 +43,22 @@ def indexer_cache_geometry(kv_cache: torch.Tensor) -> tuple[int, int, int]:
     The page stride and the storage offset are free (cross-layer allocations inflate both); inside a page
     the records must be contiguous. Raises LayoutError otherwise: a launcher may not copy a cache.
     """
-    pages, block_size, record = kv_cache.shape[0], kv_cache.shape[1], kv_cache.shape[-1]
+    pages, block_size, *_, record = kv_cache.shape
+    strides = kv_cache.stride()
     if record != RECORD_BYTES or kv_cache.dtype is not torch.uint8:
         raise LayoutError(
             f"the indexer cache is {tuple(kv_cache.shape)} of {kv_cache.dtype}; "
             f"pass uint8 with {RECORD_BYTES} bytes a key in the last dimension"
         )
-    if kv_cache.stride(-1) != 1 or (block_size > 1 and kv_cache.stride(1) != RECORD_BYTES):
+    if strides[-1] != 1 or (block_size > 1 and strides[1] != RECORD_BYTES):
         raise LayoutError(
-            f"the records of a page have strides {kv_cache.stride()[1:]}, not ({RECORD_BYTES}, 1); "
+            f"the records of a page have strides {strides[1:]}, not ({RECORD_BYTES}, 1); "
             "pass a cache whose pages are contiguous inside (the page stride itself is free)"
         )
-    return pages, block_size, kv_cache.stride(0)
+    return pages, block_size, strides[0]
 
 
 def require_unit_stride(name: str, tensor: torch.Tensor) -> None:
     """Raise LayoutError unless neighbouring elements of the last dimension are neighbours in memory."""
-    if tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         raise LayoutError(f"{name} has stride {tensor.stride(-1)} in its last dimension; make it contiguous there")

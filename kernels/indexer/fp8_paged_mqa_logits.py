@@ -357,6 +357,7 @@ def fp8_paged_mqa_logits(
     _, block_size, cache_block_stride = indexer_cache_geometry(kv_cache)
     _check(q_fp8, weights, context_lens, block_tables, logits, max_model_len, workspace, variant)
     codes = byte_view(q_fp8)
+    q_strides = codes.stride()
     heads_padded = power_of_two_from(heads)
     rows = max(1, variant.dot_rows // heads_padded)
     rows = max(min(rows, power_of_two_from(next_n)), _SMALLEST_DOT // heads_padded)
@@ -375,9 +376,7 @@ def fp8_paged_mqa_logits(
         block_tables,
         output,
         columns,
-        codes.stride(0),
-        codes.stride(1),
-        codes.stride(2),
+        *q_strides[:3],
         cache_block_stride,
         weights.stride(0),
         context_lens.stride(0),
@@ -468,18 +467,16 @@ def _check(
     rows = batch * next_n
     if head_dim != HEAD_DIM or heads > _MAX_HEADS:
         raise LayoutError(f"q has {heads} heads of {head_dim}; at most {_MAX_HEADS} heads of {HEAD_DIM} fit")
-    for name, tensor in (
-        ("q", q_fp8),
-        ("weights", weights),
-        ("block_tables", block_tables),
-        ("logits", logits),
-    ):
-        require_unit_stride(name, tensor)
+    require_unit_stride("q", q_fp8)
+    require_unit_stride("weights", weights)
+    require_unit_stride("block_tables", block_tables)
+    require_unit_stride("logits", logits)
     if context_lens.dim() == 2:
         require_unit_stride("context_lens", context_lens)
         if context_lens.shape[1] != next_n:
             raise LayoutError(f"context_lens has {context_lens.shape[1]} lengths a request; pass {next_n} or 1-D")
-    if logits.shape[0] < rows or logits.shape[1] < max_model_len:
+    have_rows, have_columns = logits.shape
+    if have_rows < rows or have_columns < max_model_len:
         raise LayoutError(f"logits is {tuple(logits.shape)}; {rows} rows of {max_model_len} columns are needed")
     if variant.path == "two_kernel":
         shape = (heads, rows, max_model_len)

@@ -21,9 +21,6 @@ _SPLIT_CHARGE = 84.1
 
 _FALLBACK_COMPUTE_UNITS = 256
 
-_FEW_GROUPS, _MANY_PARTS, _MANY_WARPS = 8, 32, 8
-"""Reduction of few tiles on CUDA (a tenth of a decode of one long request on an H200)."""
-
 
 @dataclass(frozen=True, slots=True)
 class MlaDispatch:
@@ -61,13 +58,6 @@ class MlaReduceVariant:
 
     num_warps: int = 4
     """Waves a program."""
-
-    few_groups: int = 0
-    """Most groups that are few: then each has many parts, and too few programs to hide one load behind another."""
-
-    def tile(self, groups: int) -> tuple[int, int]:
-        """(parts at once, waves) of a launch over so many groups."""
-        return (_MANY_PARTS, _MANY_WARPS) if groups <= self.few_groups else (self.parts, self.num_warps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +229,7 @@ def mla_reduce_variant(target: Target, *, fold: int = 1, tile_tokens: int = 1) -
     """Decisions of a second stage of its own."""
     # An interpreter pays for programs, a device for programs that are too few.
     rows = 16 if target.backend == "interpreter" else 1
-    few = _FEW_GROUPS if target.backend == "cuda" else 0
-    return MlaReduceVariant(fold=fold, tile_tokens=tile_tokens, rows=rows, few_groups=few)
+    return MlaReduceVariant(fold=fold, tile_tokens=tile_tokens, rows=rows)
 
 
 def _tile(target: Target, rows: int, kv: Element, native: bool) -> tuple[int, int, int, int]:

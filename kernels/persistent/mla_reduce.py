@@ -129,7 +129,6 @@ def mla_reduce(
     if groups == 0 or len(final_output) == 0:
         return
     tile_rows = min(max_seqlen_q, variant.tile_tokens) * width
-    parts, warps = variant.tile(groups)
     _mla_reduce_kernel[(groups, triton.cdiv(tile_rows, variant.rows))](
         partial_output,
         partial_lse,
@@ -151,6 +150,6 @@ def mla_reduce(
         HAS_FINAL_MAP=reduce_final_map is not None,
         HAS_LSE=final_lse is not None,
         ROWS=variant.rows,
-        PARTS=parts,
-        num_warps=warps,
+        PARTS=variant.parts,
+        num_warps=variant.num_warps,
     )

@@ -30,7 +30,18 @@ from rocassay.harness.bench.machine import place
 from rocassay.harness.bench.records import BenchRecord, MachineRecord, RivalTime, Time, append, read
 from rocassay.harness.bench.runner import POISON, Runner, done_before, poison
 from rocassay.harness.bench.table import machine_line, table
-from rocassay.harness.bench.timing import MOST_CALLS, MOST_SETS, Timing, calls_in_graph, sets_needed, summarised
+from rocassay.harness.bench.timing import (
+    FEWEST_REPLAYS,
+    MOST_CALLS,
+    MOST_SETS,
+    PATIENCE_MICROSECONDS,
+    REPLAYS,
+    Timing,
+    calls_in_graph,
+    replays_of,
+    sets_needed,
+    summarised,
+)
 from rocassay.harness.engines.base import EngineUnavailable
 from rocassay.harness.environment import commit
 from rocassay.harness.gates import ExactBytes, Verdict
@@ -270,6 +281,14 @@ def test_a_graph_calls_every_set_equally_often(microseconds: float, sets: int):
     calls = calls_in_graph(microseconds, sets)
     assert 1 <= calls <= max(MOST_CALLS, sets)
     assert calls % sets == 0 or calls == MOST_CALLS
+
+
+@pytest.mark.parametrize("microseconds", [0.0, 2500.0, 1e5, 6e5, 1e9])
+def test_a_slow_graph_is_replayed_less_often_but_never_too_rarely_for_a_median(microseconds: float):
+    replays = replays_of(microseconds)
+    assert FEWEST_REPLAYS <= replays <= REPLAYS
+    assert replays == FEWEST_REPLAYS or replays * microseconds <= PATIENCE_MICROSECONDS
+    assert replays_of(2500.0) == REPLAYS
 
 
 def test_a_bench_id_is_taken_once():
