@@ -565,14 +565,14 @@ def _codes(tensor: torch.Tensor) -> torch.Tensor:
 
 def _geometry(cache: torch.Tensor) -> tuple[int, int, int]:
     """(page size, elements from page to page, from token to token) of [NP, PAGE, (1,) 576]."""
-    if cache.dim() == 4 and cache.shape[2] == 1:
-        cache = cache.squeeze(2)
-    if cache.dim() != 3 or cache.shape[-1] != KEY_DIM or cache.stride(-1) != 1:
+    shape, strides = cache.shape, cache.stride()
+    fits = len(shape) == 3 or (len(shape) == 4 and shape[2] == 1)
+    if not fits or shape[-1] != KEY_DIM or strides[-1] != 1:
         raise LayoutError(
-            f"kv_buffer is {tuple(cache.shape)} with strides {cache.stride()}; "
+            f"kv_buffer is {tuple(shape)} with strides {strides}; "
             f"pass [pages, page size, 1, {KEY_DIM}] whose last dimension is contiguous"
         )
-    return cache.shape[1], cache.stride(0), cache.stride(1)
+    return shape[1], strides[0], strides[1]
 
 
 def _require_shapes(

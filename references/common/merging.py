@@ -10,6 +10,7 @@ EXP_RMS = 2.0
 """rms relative error granted to the exponential, in unit roundoffs; 4 is its largest (NVIDIA PTX ISA, ex2.approx)."""
 
 TINY = torch.finfo(torch.float32).tiny
+"""Smallest normal fp32 number: what lies below may be flushed to 0."""
 
 
 def merged_rms(value: torch.Tensor, products: torch.Tensor, gaps: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rocassay.references.common.merging import TINY
 from rocassay.references.common.rounding import (
     EXP_WORST,
     ROUNDING_RMS,
@@ -25,8 +26,6 @@ from rocassay.references.common.rounding import (
 
 LOG_WORST = 4.0
 """Largest absolute error of the logarithm of a number in [1, 2], likewise (NVIDIA PTX ISA, lg2.approx.f32)."""
-
-TINY = torch.finfo(torch.float32).tiny
 
 SLACK = 1 + 2.0**-18
 """Second-order terms of the worst case: products of at most ten fp32 roundings."""
