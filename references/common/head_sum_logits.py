@@ -6,20 +6,11 @@ result is an fp32 number contributes nothing. No constant is fitted.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
-UNIT_ROUNDOFF = 2.0**-24
-"""Half an ulp of 1 in fp32."""
-
-ROUNDING_RMS = math.sqrt(0.541 / 3)
-"""rms error, in unit roundoffs, of rounding a number whose mantissa is log-uniform: E[1/m^2] = 0.541."""
-
-DOT_STEP = 16
-"""Fewest products that a matrix instruction in scope adds before it rounds: K of v_mfma_f32_32x32x16_fp8_fp8 and of
-NVIDIA's m16n8k16 (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
+from rocassay.references.common.rounding import DOT_STEP, ROUNDING_RMS, U32, inexact, rounded
 
 DOT_BUDGET = 2.0**-17
 """Worst relative error of an fp32-accumulating fp8 matrix product of at most 128 terms."""
@@ -76,15 +67,15 @@ def peer_scores(row: QueryRow) -> torch.Tensor:
 def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """rms error over the scale, heads added in order and in any order; adding to or from zero does not round."""
     squares = (row.weights[:, None].square() * _dot_error_squared(row, dots, sizes)).sum(dim=0)
-    exact_terms = row.weights[:, None] * _fp32(dots.relu())
-    squares += (exact_terms.square() * _inexact(exact_terms)).sum(dim=0)
-    terms = _fp32(exact_terms)
+    exact_terms = row.weights[:, None] * rounded(dots.relu())
+    squares += (exact_terms.square() * inexact(exact_terms)).sum(dim=0)
+    terms = rounded(exact_terms)
     partial = torch.cumsum(terms, dim=0)
     before = torch.cat([torch.zeros_like(partial[:1]), partial[:-1]])
-    in_order = (partial.square() * ((terms != 0) & (before != 0) & _inexact(partial))).sum(dim=0)
+    in_order = (partial.square() * ((terms != 0) & (before != 0) & inexact(partial))).sum(dim=0)
     in_any = torch.where(in_order > 0, torch.maximum(in_order, _any_order(terms)), 0.0)
     squares += partial[-1].square() * (torch.frexp(row.scales).mantissa != 0.5)
-    unit = ROUNDING_RMS * UNIT_ROUNDOFF
+    unit = ROUNDING_RMS * U32
     return unit * (squares + in_order).sqrt(), unit * (squares + in_any).sqrt()
 
 
@@ -115,23 +106,13 @@ def _dot_error_squared(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -
     pairs = (added * (added - 1) / (length * (length - 1))).sum()
     squared = (added / length).sum() * each + pairs * (dots.square() - each)
     # ReLU removes the error of a negative dot, unless rounding can carry it across zero.
-    passes = dots > -2 * row.keys.shape[1] * UNIT_ROUNDOFF * sizes
+    passes = dots > -2 * row.keys.shape[1] * U32 * sizes
     furthest = torch.exp2(torch.frexp(sizes).exponent.double())
-    return squared * (passes & _inexact(furthest + dots.abs()))
+    return squared * (passes & inexact(furthest + dots.abs()))
 
 
 def _worst_error(row: QueryRow, sizes: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
     """The matrix product's budget, then gamma_n for the product, the head sum and the scale, any order."""
-    roundings = (len(row.weights) + 2) * UNIT_ROUNDOFF
+    roundings = (len(row.weights) + 2) * U32
     sums = roundings / (1 - roundings) * terms.abs().sum(dim=0)
     return row.scales * (DOT_BUDGET * (row.weights.abs() @ sizes) + sums)
-
-
-def _fp32(x: torch.Tensor) -> torch.Tensor:
-    """Rounded to fp32, kept in float64."""
-    return x.to(torch.float32).to(torch.float64)
-
-
-def _inexact(x: torch.Tensor) -> torch.Tensor:
-    """Where a float64 number is no fp32 number."""
-    return _fp32(x) != x

@@ -15,6 +15,10 @@ ROUNDING_RMS = math.sqrt(0.541 / 3)
 
 U32 = UNIT_ROUNDOFF[torch.float32]
 
+DOT_STEP = 16
+"""Fewest products that a matrix instruction in scope adds before it rounds: K of v_mfma_f32_32x32x16_fp8_fp8 and of
+NVIDIA's m16n8k16 (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
+
 EXP_WORST = 4.0
 """Largest relative error of the exponential in unit roundoffs: 2^-22 (NVIDIA PTX ISA, ex2.approx.f32)."""
 

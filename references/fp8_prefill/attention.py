@@ -14,16 +14,13 @@ from types import MappingProxyType
 
 import torch
 
-from rocassay.references.common.rounding import ROUNDING_RMS, UNIT_ROUNDOFF, inexact
+from rocassay.references.common.rounding import DOT_STEP, ROUNDING_RMS, UNIT_ROUNDOFF, inexact
 
 EXPONENTIAL = 2.0**-20
 """Relative error granted to the hardware's exponential, logarithm and division together."""
 
 FP32 = 2.0**-24
 """Unit roundoff of accumulations in fp32; a sum may be truncated, which counts twice."""
-
-DOT_STEP = 16
-"""Fewest products that a matrix instruction in scope adds before it rounds (AMD CDNA3 ISA guide; NVIDIA PTX ISA)."""
 
 FLAT_KEYS = 32
 """Keys below which a row is never called flat: their shares already widen the row statistic."""

@@ -26,6 +26,7 @@ from rocassay.references.persistent import mla_plan as reference
 from rocassay.references.persistent.plan_records import Rules
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
 from rocassay.suites.kernels.persistent_inputs import VALUE_DIM
+from rocassay.suites.persistent.promises import promised
 
 NAME = "mla_plan"
 WORKERS = (1, 3, 5, 80, 256, 304)
@@ -156,19 +157,8 @@ def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
 def _rules(case: Case, plan: Plan) -> Rules:
     """What the host planner promised."""
     shape = _shape(case)
-    schedule = _schedule(case, shape)
-    return Rules(
-        workers=schedule.workers,
-        used_workers=plan.used_workers,
-        tile_tokens=schedule.tile_tokens,
-        granularity=schedule.granularity,
-        overhead=schedule.overhead,
-        page_size=schedule.page_size,
-        causal=schedule.causal,
-        partial_rows=plan.partial_rows,
-        row_elements=shape.heads // shape.fold * VALUE_DIM,
-        exact=schedule.policy == "exact",
-    )
+    elements = shape.heads // shape.fold * VALUE_DIM
+    return promised(_schedule(case, shape), plan, partial_rows=plan.partial_rows, row_elements=elements)
 
 
 def _fill(case: Case, lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> Plan:

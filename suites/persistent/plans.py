@@ -10,6 +10,7 @@ from rocassay.kernels.persistent.buffers import NAMES, Buffers, Sizes, decode_si
 from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, sizes, write
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
 from rocassay.references.persistent.plan_records import PlanBuffers, Requests, Rules
+from rocassay.suites.persistent.promises import promised
 
 V_HEAD_DIM = 512
 
@@ -70,19 +71,8 @@ class Problem:
 
     def rules(self, plan: Plan) -> Rules:
         """What the planner promised."""
-        s = self.schedule
-        return Rules(
-            workers=s.workers,
-            used_workers=plan.used_workers,
-            tile_tokens=s.tile_tokens,
-            granularity=s.granularity,
-            overhead=s.overhead,
-            page_size=s.page_size,
-            causal=s.causal,
-            partial_rows=self.sizes.partials * s.tile_tokens,
-            row_elements=self.heads * V_HEAD_DIM,
-            exact=s.policy == "exact",
-        )
+        rows = self.sizes.partials * self.schedule.tile_tokens
+        return promised(self.schedule, plan, partial_rows=rows, row_elements=self.heads * V_HEAD_DIM)
 
 
 def built(problem: Problem, poison: int = -7) -> tuple[Plan, PlanBuffers, Rules]:
