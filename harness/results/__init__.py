@@ -1,0 +1,65 @@
+"""The record schema of `results.jsonl` and the file that holds it: appended line by line, safe against a kill.
+
+A file is a sequence of lines, each one JSON object with a `kind`: `run` (what was asked for and what was
+expected), `case` (one verdict) and `end` (the run finished); for an end-to-end evaluation `eval` (what is asked),
+`question` (one answer) and `accuracy` (the verdict). Every report is a pure function of these lines.
+"""
+
+from __future__ import annotations
+
+from rocassay.harness.results.accuracy import (
+    AccuracyRecord,
+    AccuracyStatus,
+    EvalHeader,
+    Evaluation,
+    Fingerprint,
+    Finish,
+    QuestionRecord,
+)
+from rocassay.harness.results.assay import Assay, finished_keys, read, summary
+from rocassay.harness.results.lines import Record, json_schema
+from rocassay.harness.results.schema import (
+    GREEN,
+    RAN,
+    SCHEMA_VERSION,
+    CaseRecord,
+    Cell,
+    Check,
+    Coordinate,
+    Model,
+    ResultsError,
+    RunEnd,
+    RunHeader,
+    Status,
+)
+from rocassay.harness.results.writer import ResultsWriter, set_aside_cut_tail
+
+__all__ = [
+    "GREEN",
+    "RAN",
+    "SCHEMA_VERSION",
+    "AccuracyRecord",
+    "AccuracyStatus",
+    "Assay",
+    "CaseRecord",
+    "Cell",
+    "Check",
+    "Coordinate",
+    "EvalHeader",
+    "Evaluation",
+    "Fingerprint",
+    "Finish",
+    "Model",
+    "QuestionRecord",
+    "Record",
+    "ResultsError",
+    "ResultsWriter",
+    "RunEnd",
+    "RunHeader",
+    "Status",
+    "finished_keys",
+    "json_schema",
+    "read",
+    "set_aside_cut_tail",
+    "summary",
+]

@@ -1,0 +1,229 @@
+"""The record schema: what one line of `results.jsonl` says of a run of kernel cases."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rocassay.harness.errors import RocassayError
+
+SCHEMA_VERSION = 1
+"""Raised whenever a reader of the old schema could misread a new file."""
+
+
+class ResultsError(RocassayError):
+    """The results file cannot be read or written."""
+
+
+class Status(str, Enum):
+    """What is known of a case; never inferred from silence."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    BLIND = "blind"
+    INVALID = "invalid"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed out"
+    NOT_RUN = "not run"
+    KNOWN = "known"
+
+
+RAN = frozenset({Status.PASSED, Status.FAILED, Status.BLIND, Status.INVALID, Status.KNOWN})
+"""Statuses of a case whose implementation was executed to its end."""
+
+GREEN = frozenset({Status.PASSED, Status.KNOWN})
+"""Statuses that do not turn a verdict red by themselves."""
+
+
+class Model(BaseModel):
+    """Common settings: closed, immutable, documented by attribute docstrings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings")
+
+
+class Coordinate(Model):
+    """Where a result is first wrong, in storage terms."""
+
+    output: str
+    """Name of the output tensor."""
+    index: tuple[int, ...]
+    """Index of the element in that tensor."""
+    block: int | None = None
+    """Cache block (page) that holds the data concerned."""
+    token: int | None = None
+    """Token within the block."""
+    byte: int | None = None
+    """Byte within the token's record; 0 when the whole record is concerned."""
+    offset: int | None = None
+    """Byte offset from the start of the block where the layout in force stores that byte."""
+    where: dict[str, int] = Field(default_factory=dict)
+    """Further names for the place: row, column, head, dimension, request."""
+
+    def __str__(self) -> str:
+        storage = [f"{n}={v}" for n in ("block", "token", "byte") if (v := getattr(self, n)) is not None]
+        if self.offset is not None:
+            storage.append(f"page offset={self.offset}")
+        storage += [f"{name}={value}" for name, value in self.where.items()]
+        return f"{self.output}{list(self.index)} ({', '.join(storage) or 'no storage coordinate'})"
+
+
+class Check(Model):
+    """One gate or probe and what it said."""
+
+    name: str
+    """Name of the gate or probe, e.g. `bytes`, `whitened`, `canary`."""
+    kind: Literal["gate", "probe"]
+    """A gate judges an output; a probe checks a property around the run."""
+    passed: bool
+    """Whether the property holds."""
+    applicable: bool = True
+    """False where the property could not be checked here; then `detail` says why, and `passed` means nothing."""
+    statistic: float | None = None
+    """The number that was judged, where there is one."""
+    limit: float | None = None
+    """What the statistic may reach."""
+    reason: str = ""
+    """Why the limit is that."""
+    detail: str = ""
+    """What was seen, in words."""
+    coordinate: Coordinate | None = None
+    """First wrong place."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Recorded, not judged."""
+
+
+class CaseRecord(Model):
+    """One line per case and implementation."""
+
+    kind: Literal["case"] = "case"
+    """Discriminator of the line."""
+    schema_version: int = SCHEMA_VERSION
+    """Version of this schema."""
+    run_id: str
+    """The run that made the record."""
+    case: str
+    """Case id; parses back into the case on any machine."""
+    op: str
+    """Operation."""
+    arch: str
+    """gfx architecture whose decisions were taken."""
+    fp8: str
+    """FP8 flavour of the bytes."""
+    block_size: int
+    """Tokens per cache page."""
+    params: dict[str, int | str]
+    """Further axes of the case."""
+    recipe: str
+    """How the inputs were drawn."""
+    seed: int
+    """Seed of the inputs."""
+    provider: str
+    """Whose implementation was judged."""
+    engine: str
+    """What executed it."""
+    tier: str
+    """quick, full or nightly."""
+    fault: str | None = None
+    """Injected defect; then a red verdict is the wanted one."""
+    status: Status
+    """The verdict."""
+    reason: str = ""
+    """One sentence: why the status is that."""
+    checks: tuple[Check, ...] = ()
+    """Every gate and probe."""
+    first_wrong: Coordinate | None = None
+    """The worst news, in storage terms."""
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Seconds per phase: inputs, golden, run, judge."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Launches, program instances, elements judged."""
+    launches: tuple[str, ...] = ()
+    """Kernels launched, in order."""
+    digest: str = ""
+    """Digest of the inputs: equal on every machine for equal case ids."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of everything that computed."""
+    device: str = ""
+    """Device that executed."""
+    commit: str = ""
+    """Commit of the checkout, with `+` when it had changes; empty outside a checkout."""
+    repro: str = ""
+    """Command that runs this case again."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str | None]:
+        """Identity of the work: case, provider, engine, fault."""
+        return (self.case, self.provider, self.engine, self.fault)
+
+
+class Cell(Model):
+    """One cell of the expected-to-run matrix."""
+
+    op: str
+    """Operation."""
+    arch: str
+    """gfx architecture."""
+    fp8: str
+    """FP8 flavour."""
+    block_size: int
+    """Tokens per cache page."""
+    engine: str
+    """Engine that has to execute it."""
+
+
+class RunHeader(Model):
+    """First line of a run: what was asked for."""
+
+    kind: Literal["run"] = "run"
+    """Discriminator of the line."""
+    schema_version: int = SCHEMA_VERSION
+    """Version of this schema."""
+    run_id: str
+    """Identifies the run; a resumed run keeps it."""
+    started: str
+    """UTC, ISO 8601."""
+    command: str
+    """Command line."""
+    tier: str
+    """quick, full or nightly."""
+    provider: str
+    """Whose implementation is judged."""
+    engine: str
+    """What executes it."""
+    expected: tuple[Cell, ...] = ()
+    """Cells in which at least one case must run to its end."""
+    planned: int = 0
+    """Cases that were collected for this run, without drills."""
+    drills: tuple[str, ...] = ()
+    """Faults whose drill must go red in this run."""
+    resumed: bool = False
+    """Whether records of an earlier, interrupted part precede this line."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of everything that computes."""
+    device: str = ""
+    """Device that executes."""
+    commit: str = ""
+    """Commit of the checkout."""
+
+
+class RunEnd(Model):
+    """Last line of a run that was not killed."""
+
+    kind: Literal["end"] = "end"
+    """Discriminator of the line."""
+    schema_version: int = SCHEMA_VERSION
+    """Version of this schema."""
+    run_id: str
+    """The run that ended."""
+    finished: str
+    """UTC, ISO 8601."""
+    seconds: float
+    """Wall time of the run."""
+    interrupted: bool = False
+    """Stopped by the user before all planned cases ran."""
+    peak_bytes: int = 0
+    """Largest resident size of each process that judged cases, summed; 0 where it is not known."""
+    processes: int = 0
+    """How many processes judged cases, those that died and were replaced among them."""
