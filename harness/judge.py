@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,10 +16,10 @@ from rocassay.harness.arena import Placed
 from rocassay.harness.cases import Case
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
-from rocassay.harness.faults.fault import ChangeDispatch, ChangeInputs, ChangeSource, ChangeVariant, Fault
-from rocassay.harness.faults.source import mutated
+from rocassay.harness.faults.fault import Fault
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
+from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Operands, Stream, digest, mismatch
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.probes import EVERY_OP, RELAUNCHING, Observation
@@ -132,7 +131,8 @@ class Judge:
 
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
         start = time.perf_counter()
-        run = _Run(op, self.provider, self.engine, fault)
+        implementation = Implementation(self.provider, self.engine, (fault,) if fault else ())
+        run = _Run(op, implementation)
         outputs = run(case, prepared.operands)
         ran = time.perf_counter()
         gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
@@ -146,7 +146,7 @@ class Judge:
             expectations=prepared.expectations,
             placed=run.placed,
             trace=run.trace,
-            rerun=lambda other, operands: _Run(op, self.provider, self.engine, fault)(other, operands),
+            rerun=lambda other, operands: _Run(op, implementation)(other, operands),
             second=lambda: _second(op.name, shared(case)),
             relaunch=run.again,
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
@@ -279,10 +279,9 @@ def _status(checks: list[Check]) -> tuple[Status, str]:
 class _Run:
     """One execution of an op with a fault's change applied at its seam."""
 
-    def __init__(self, op: Op, provider: Provider, engine: Engine, fault: Fault | None) -> None:
-        self._op, self._provider, self._engine = op, provider, engine
-        self._fault = fault
-        self._seam = fault.seams.get(op.name) if fault else None
+    def __init__(self, op: Op, implementation: Implementation) -> None:
+        self._op, self._implementation = op, implementation
+        self._engine = implementation.engine
         self._case: Case
         self._first: Operands
         self.variant: Any = None
@@ -291,13 +290,8 @@ class _Run:
 
     def __call__(self, case: Case, operands: Operands) -> dict[str, torch.Tensor]:
         """Outputs on `operands`, in memory of their own."""
-        seam, dispatch = self._seam, self._op.dispatch
-        if isinstance(seam, ChangeDispatch):
-            dispatch = seam.change(dispatch)
         self._case, self._first = case, operands
-        self.variant = self._op.variant(case, self._engine.target(case.arch), dispatch)
-        if isinstance(seam, ChangeVariant):
-            self.variant = seam.change(self.variant)
+        self.variant = self._implementation.variant(self._op, case)
         self.placed = Placed(self._seen(operands), self._engine.device)
         self.trace = self._launch(self._launcher())
         return self.placed.outputs()
@@ -319,12 +313,10 @@ class _Run:
         return self.placed.outputs()
 
     def _seen(self, operands: Operands) -> Operands:
-        return self._seam.change(operands) if isinstance(self._seam, ChangeInputs) else operands
+        return self._implementation.seen(self._op, operands)
 
     def _launcher(self) -> Callable[[], None]:
-        return functools.partial(
-            self._provider.call, self._op, self._case, self.placed.arguments(), self.variant, self._module()
-        )
+        return self._implementation.launcher(self._op, self._case, self.placed.arguments(), self.variant)
 
     def _launch(self, call: Callable[[], None]) -> Trace:
         device = self._engine.device
@@ -335,8 +327,3 @@ class _Run:
         ):
             call()
         return trace
-
-    def _module(self) -> ModuleType | None:
-        if self._fault and isinstance(self._seam, ChangeSource):
-            return mutated(self._fault.name, self._seam)
-        return None

@@ -241,10 +241,10 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
         _cache(case, arguments),
         arguments["o"],
         real_heads(case.integer("heads"), _width(case)),
-        sm_scale=SCALE,
+        sm_scale=arguments["sm_scale"],
         q_scale=arguments.get("q_scale"),
         kv_scale=arguments.get("kv_scale"),
-        final_lse=arguments["final_lse"],
+        final_lse=arguments.get("final_lse"),
     )
 
 
