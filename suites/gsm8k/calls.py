@@ -46,7 +46,9 @@ class Calls:
     counts: Counts = field(default_factory=Counts)
     """Of all calls so far."""
 
-    def __call__(self, name: str, params: Mapping[str, Value], /, *, page_size: int | None = None, **given: Any) -> None:
+    def __call__(
+        self, name: str, params: Mapping[str, Value], /, *, page_size: int | None = None, **given: Any
+    ) -> None:
         """Run op `name` on tensors of the engine's device; `params` are the case's, from which decisions follow."""
         op = _op(name)
         case = Case(name, self.arch, self.fp8, page_size or self.block_size, tuple(params.items()), "embedded")

@@ -82,9 +82,7 @@ class Pool:
         """(token ids [B, length], which of them are learned [B, length])."""
         device = self._rows.device
         shortest = int(self._lengths.min())
-        picked = torch.randint(
-            len(self._rows), (sequences, -(-length // shortest)), generator=generator, device=device
-        )
+        picked = torch.randint(len(self._rows), (sequences, -(-length // shortest)), generator=generator, device=device)
         sizes = self._lengths[picked]
         starts = sizes.cumsum(1) - sizes
         inner = torch.arange(LONGEST_PROBLEM, device=device)
@@ -233,7 +231,9 @@ def train(recipe: Recipe, config: ModelConfig, device: torch.device, log: Any) -
     groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=recipe.peak, betas=(0.9, 0.98), fused=device.type == "cuda")
     for step in range(recipe.steps):
-        rate = recipe.peak * min(1.0, (step + 1) / recipe.warmup) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
+        rate = (
+            recipe.peak * min(1.0, (step + 1) / recipe.warmup) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
+        )
         for group in optimiser.param_groups:
             group["lr"] = max(rate, recipe.peak * 0.01)
         length = recipe.long if step % recipe.long_every == recipe.long_every - 1 else recipe.short

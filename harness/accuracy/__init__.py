@@ -1,0 +1,1 @@
+"""End-to-end accuracy: questions, answers, and the statistics that judge them."""
