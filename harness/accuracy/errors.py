@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""What can go wrong in an evaluation; each message names the value, the limit and the next step."""
 
 from __future__ import annotations
 
@@ -6,4 +6,12 @@ from rocassay.harness.errors import RocassayError
 
 
 class AccuracyError(RocassayError):
-    """Numbers from which no statistic can be made: the message names the value, the limit and the next step."""
+    """An evaluation cannot be begun, continued or judged."""
+
+
+class TaskError(AccuracyError):
+    """The questions cannot be read or built."""
+
+
+class AnswererError(AccuracyError):
+    """Whoever answers cannot be reached, or stopped answering; everything answered before is kept."""
