@@ -15,14 +15,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
-from rocassay.harness.errors import RocassayError
+from rocassay.harness.accuracy.errors import AccuracyError
 from rocassay.harness.results import AccuracyRecord, EvalHeader, Evaluation, Fingerprint, QuestionRecord
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one."""
 
 
-class HistoryError(RocassayError):
+class HistoryError(AccuracyError):
     """The history cannot be read or written, or an entry cannot be what was asked for."""
 
 
@@ -178,8 +178,8 @@ class History:
             "evidence": {"correct of asked": accuracies, **(evidence or {})},
         }
         with self._engine.begin() as connection:
-            (number,) = connection.execute(_BASELINES.insert(), [row]).inserted_primary_key
-        return _baseline({**row, "number": number})
+            key = connection.execute(_BASELINES.insert().values(row)).inserted_primary_key
+        return _baseline({**row, "number": key[0] if key else 0})
 
     def baselines(self, configuration: str | None = None) -> list[Baseline]:
         """Accepted baselines, the one in force last."""

@@ -193,6 +193,60 @@ def bench(
     raise typer.Exit((benching.list_benches if list_ else benching.bench)(wanted, as_json=json_))
 
 
+@app.command()
+def gsm8k(
+    task: Annotated[str, typer.Option("--task", help="problems (synthetic), gsm8k or retrieval.")] = "",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="GSM8K's train.jsonl and test.jsonl. [default: from the hub]")
+    ] = None,
+    shots: Annotated[int, typer.Option("--shots", help="Worked examples before each question.")] = 5,
+    length: Annotated[
+        list[int] | None, typer.Option("--length", help="Prompt tokens of the retrieval sweep (repeatable).")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Questions to ask. [default: all; on the interpreter 32]")
+    ] = None,
+    url: Annotated[str, typer.Option("--url", help="OpenAI-compatible server to ask instead.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Model of that server. [default: what it serves]")] = "",
+    suite: Annotated[str, typer.Option("--suite", help="Top-k and published accuracy of this suite.")] = "",
+    in_process: Annotated[str, typer.Option("--in-process", help="Model that vLLM loads in this process.")] = "",
+    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests at a time.")] = 64,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that a request may take.")] = 600.0,
+    api_key_file: Annotated[Path | None, typer.Option("--api-key-file", help="File that holds the key.")] = None,
+    arch: Annotated[str, typer.Option("--arch", help="gfx architecture. [default: gfx950]")] = "",
+    fp8: Annotated[str, typer.Option("--fp8", help="FP8 flavour. [default: the architecture's]")] = "",
+    block_size: Annotated[int, typer.Option("--block-size", help="Tokens per cache page. [default: 16]")] = 0,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", help="Inject it; A+B injects both (repeatable: one run each).")
+    ] = None,
+    drills: Annotated[bool, typer.Option("--drills", help="Measure the accuracy under each known defect.")] = False,
+    workers: Annotated[int, typer.Option("-n", "--workers", help="Processes on the interpreter. [default: cores]")] = 0,
+    floor: Annotated[float | None, typer.Option("--floor", help="Accuracy that a good build certainly has.")] = None,
+    drop: Annotated[float | None, typer.Option("--drop", help="Loss of accuracy that must be seen.")] = None,
+    stop: Annotated[bool, typer.Option("--stop/--no-stop", help="End a dead run early.")] = True,
+    order_seed: Annotated[int, typer.Option("--order-seed", help="Seed of the order of questions.")] = 0,
+    history: Annotated[str, typer.Option("--history", help="File or database URL. [default: beside --out]")] = "",
+    out: Out = OUT,
+    resume: Annotated[bool, typer.Option("--resume", help="Ask only what results.jsonl lacks.")] = False,
+    json_: Json = False,
+) -> None:
+    """Measure end-to-end accuracy as a statistical test; exit code 0 iff every healthy evaluation is green."""
+    from rocassay.harness.cli import evaluating
+
+    wanted = evaluating.Wanted(
+        task=task, data=data, shots=shots, limit=limit, url=url, model=model, suite=suite, in_process=in_process,
+        concurrency=concurrency, timeout=timeout, api_key_file=api_key_file, arch=arch, fp8=fp8,
+        block_size=block_size, provider=provider, engine=engine, faults=tuple(fault or ()), drills=drills,
+        workers=workers, floor=floor, drop=drop, stop=stop, order_seed=order_seed, history=history, out=out,
+        resume=resume, as_json=json_,
+    )  # fmt: skip
+    if length:
+        wanted = evaluating.with_lengths(wanted, tuple(length))
+    raise typer.Exit(evaluating.gsm8k(wanted))
+
+
 @report.command("html")
 def report_html(
     results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,

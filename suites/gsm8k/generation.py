@@ -10,9 +10,13 @@ import torch
 
 from rocassay.suites.gsm8k.model import SparseModel, common_prefix
 from rocassay.suites.gsm8k.paging import Batch, Caches, scattered
+from rocassay.suites.gsm8k.tokenizer import Tokenizer
 
 SCORES = 1 << 26
 """Index scores of one prefill step, at most: 256 MiB of fp32."""
+
+NEARLY = 8
+"""Tokens by which a longer common prefix is not worth computing anew: a few prompts may agree by chance."""
 
 
 @dataclass(slots=True)
@@ -23,9 +27,21 @@ class Row:
     """Its place among the prompts."""
     prompt: list[int]
     written: list[int] = field(default_factory=list[int])
-    """Tokens of the answer so far."""
+    """Tokens of the answer so far, those of a stop string included."""
+    text: str = ""
+    """The answer without the stop string, once it has ended."""
     finish: Literal["", "stop", "length"] = ""
     """Why it ended; empty while it runs."""
+
+    def take(self, token: int, tokenizer: Tokenizer, until: Sequence[str], max_tokens: int) -> None:
+        """One more token; the row ends at a stop string or at the last token it may have."""
+        self.written.append(token)
+        text = tokenizer.decode(self.written)
+        ends = [place for place in (text.find(stop) for stop in until) if place >= 0]
+        if ends:
+            self.text, self.finish = text[: min(ends)], "stop"
+        elif len(self.written) == max_tokens:
+            self.text, self.finish = text, "length"
 
 
 @dataclass(slots=True)
@@ -43,34 +59,34 @@ class Generator:
 
     def __init__(self, model: SparseModel) -> None:
         self._model = model
+        self._tokenizer = Tokenizer()
         self._prefix: Prefix | None = None
 
-    def answers(
-        self, prompts: Sequence[list[int]], *, until: Sequence[int], max_tokens: int, shared: int | None = None
-    ) -> Iterator[Row]:
-        """Rows as they finish: at a token of `until`, which is left out, or at `max_tokens`.
-
-        `shared`: how many leading tokens all prompts share; found out when not given.
-        """
-        rows = [Row(number, prompt) for number, prompt in enumerate(prompts)]
-        prefix = self._prefilled(prompts[0][: common_prefix(prompts) if shared is None else shared])
+    def answers(self, prompts: Sequence[str], *, until: Sequence[str], max_tokens: int) -> Iterator[Row]:
+        """Rows as they finish: before the first stop string of `until`, or at `max_tokens`."""
+        rows = [Row(number, self._tokenizer.encode(prompt)) for number, prompt in enumerate(prompts)]
+        prefix = self._shared([row.prompt for row in rows])
         caches, table = self._placed(rows, prefix, max_tokens)
         following = self._prefill(rows, len(prefix.tokens), caches, table)
         running = rows
         while running:
             for row, token in zip(running, following.tolist(), strict=True):
-                row.finish = "stop" if token in until else ""
-                row.written += [] if row.finish else [token]
-                row.finish = row.finish or ("length" if len(row.written) == max_tokens else "")
+                row.take(token, self._tokenizer, until, max_tokens)
             yield from (row for row in running if row.finish)
             running = [row for row in running if not row.finish]
             if running:
                 following = self._decode(running, caches, table)
 
+    def _shared(self, prompts: Sequence[list[int]]) -> Prefix:
+        """What the prompts begin with; the last prefix serves again where it is nearly as long."""
+        length, known = common_prefix(prompts), self._prefix
+        again = known is not None and len(known.tokens) <= length <= len(known.tokens) + NEARLY
+        if again and known is not None and prompts[0][: len(known.tokens)] == known.tokens:
+            return known
+        return self._prefilled(prompts[0][:length])
+
     def _prefilled(self, tokens: list[int]) -> Prefix:
         """The prefix in pages of its own; the last one is kept, since the next prompts usually share it."""
-        if self._prefix is not None and self._prefix.tokens == tokens:
-            return self._prefix
         pages = -(-len(tokens) // self._model.calls.block_size)
         caches, order = self._model.caches(max(1, pages)), scattered(max(1, pages))
         if tokens:

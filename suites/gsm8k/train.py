@@ -38,9 +38,9 @@ class Recipe:
     """How it is trained; the weights are a function of this and of the device."""
 
     seed: int = 0
-    steps: int = 6000
+    steps: int = 1600
     """Optimiser steps in all."""
-    dense_steps: int = 2500
+    dense_steps: int = 700
     """Of these, the first ones with dense attention."""
     tokens: int = 40_960
     """Tokens of a batch."""

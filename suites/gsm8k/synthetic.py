@@ -1,0 +1,23 @@
+"""The synthetic task: word problems that the embedded model can solve, asked as GSM8K is."""
+
+from __future__ import annotations
+
+from rocassay.harness.accuracy.tasks import GSM8K_UNTIL, Doc, Task, gsm8k
+from rocassay.suites.gsm8k.problems import QUESTIONS_SEED, SHOTS_SEED, problems
+
+NAME = "rocassay_problems"
+QUESTIONS = 1319
+"""As many as GSM8K's test split."""
+EXAMPLES = 32
+"""Worked examples there are."""
+MAX_TOKENS = 48
+"""The longest worked answer has 30 tokens of the embedded tokenizer."""
+
+
+def synthetic(shots: int = 5, questions: int = QUESTIONS) -> Task:
+    """The task with its first `shots` worked examples before every question; TaskError for more than there are."""
+    examples = [Doc(p.question, p.answer) for p in problems(SHOTS_SEED, EXAMPLES)]
+    asked = [Doc(p.question, p.answer) for p in problems(QUESTIONS_SEED, questions)]
+    task = gsm8k(examples, asked, shots=shots, max_tokens=MAX_TOKENS)
+    renamed = tuple(type(q)(f"{NAME}-{q.id.rpartition('-')[2]}", q.prompt, q.gold) for q in task.questions)
+    return Task(NAME, renamed, shots, GSM8K_UNTIL, MAX_TOKENS)
