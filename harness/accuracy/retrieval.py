@@ -31,74 +31,15 @@ UNTIL = ("\n",)
 MAX_TOKENS = 16
 """Most tokens of an answer: a code and a period."""
 
-_COLOURS = [
-    "amber",
-    "azure",
-    "bronze",
-    "coral",
-    "crimson",
-    "golden",
-    "indigo",
-    "ivory",
-    "jade",
-    "olive",
-    "scarlet",
-    "silver",
-    "teal",
-    "violet",
-]
-_ANIMALS = [
-    "badger",
-    "beaver",
-    "falcon",
-    "ferret",
-    "gecko",
-    "heron",
-    "jackal",
-    "lynx",
-    "marten",
-    "otter",
-    "puffin",
-    "raven",
-    "stoat",
-    "turtle",
-]
-_PEOPLE = [
-    "The gardener",
-    "A traveller",
-    "The baker",
-    "My neighbour",
-    "An old sailor",
-    "The librarian",
-    "A painter",
-    "The miller",
-]
-_VERBS = [
-    "remembered",
-    "described",
-    "often mentioned",
-    "looked after",
-    "walked towards",
-    "drew",
-    "returned to",
-    "spoke about",
-]
-_THINGS = [
-    "the narrow bridge",
-    "a quiet orchard",
-    "the stone well",
-    "an empty harbour",
-    "the long road",
-    "a wooden gate",
-]
-_TIMES = [
-    "before sunrise",
-    "in early spring",
-    "after the rain",
-    "on market day",
-    "during the harvest",
-    "late in autumn",
-]
+_WORDS = """
+amber, azure, bronze, coral, crimson, golden, indigo, ivory, jade, olive, scarlet, silver, teal, violet
+badger, beaver, falcon, ferret, gecko, heron, jackal, lynx, marten, otter, puffin, raven, stoat, turtle
+The gardener, A traveller, The baker, My neighbour, An old sailor, The librarian, A painter, The miller
+remembered, described, often mentioned, looked after, walked towards, drew, returned to, spoke about
+the narrow bridge, a quiet orchard, the stone well, an empty harbour, the long road, a wooden gate
+before sunrise, in early spring, after the rain, on market day, during the harvest, late in autumn
+"""
+_COLOURS, _ANIMALS, *_SENTENCE = (line.split(", ") for line in _WORDS.strip().splitlines())
 
 
 def retrieval(
@@ -160,8 +101,7 @@ def _question(name: str, filler: Sequence[str], depth: int, seed: int) -> Questi
 def _filler(sentences: int, seed: int) -> list[str]:
     """Sentences without a number or anything that a needle is made of; a longer filler begins with the shorter."""
     rng = random.Random(f"{seed} filler")  # noqa: S311 (a reproducible text is the point)
-    parts = (_PEOPLE, _VERBS, _THINGS, _TIMES)
-    return [" ".join(rng.choice(part) for part in parts) + "." for _ in range(sentences)]
+    return [" ".join(rng.choice(part) for part in _SENTENCE) + "." for _ in range(sentences)]
 
 
 def extract_code(text: str) -> tuple[str | None, str | None]:

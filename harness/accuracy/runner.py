@@ -143,15 +143,22 @@ class _Asking:
         self._pending = {name for name in order if not _is_answered(asked.questions.get(name))}
 
     def run(self) -> None:
-        """Ask chunk by chunk until all are answered or the watch stops it."""
+        """Ask until all are answered or the watch stops it; whoever follows the progress hears of every end."""
         self._progress.begin(len(self._order), len(self._order) - len(self._pending))
+        try:
+            self._ask_chunks()
+        except BaseException as error:
+            self._progress.end(str(error) or type(error).__name__)
+            raise
+        self._progress.end(self._asked.stopped or "")
+
+    def _ask_chunks(self) -> None:
         self._look()
         left = [self._task.by_id[name] for name in self._order if name in self._pending]
         size = self._answerer.chunk or max(1, len(left))
         for start in range(0, len(left), size):
             if self._asked.stopped is None:
                 self._ask(left[start : start + size])
-        self._progress.end(self._asked.stopped or "")
 
     def _ask(self, questions: Sequence[Question]) -> None:
         """Ask one chunk; what is outstanding is cancelled as soon as the watch stops the run."""

@@ -12,11 +12,11 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from rocassay.harness.accuracy.asking import answers_of
 from rocassay.harness.accuracy.completions import (
     SUCCESS,
     Failure,
@@ -26,7 +26,6 @@ from rocassay.harness.accuracy.completions import (
     read_failure,
     request_body,
 )
-from rocassay.harness.accuracy.concurrent import answers_of
 from rocassay.harness.accuracy.errors import AnswererError
 from rocassay.harness.accuracy.questions import Answer, Question
 
@@ -79,10 +78,11 @@ class ServedModel:
         """All at once: the concurrency is bounded here."""
         return 0
 
-    @cached_property
+    @property
     def name(self) -> str:
-        """The model; asked of the server where it was not given. Raises AnswererError when it cannot say."""
-        return self._model or self._discover()
+        """The model; asked of the server, once, where it was not given. Raises AnswererError when it cannot say."""
+        self._model = self._model or self._discover()
+        return self._model
 
     def describe(self) -> dict[str, str]:
         """Address and limits; never the key."""
