@@ -238,6 +238,24 @@ def test_questions_without_an_answer_are_asked_again_on_resuming_and_the_answer_
     assert stored.questions == found.questions
 
 
+def test_the_watch_of_a_resumed_run_waits_for_the_answer_that_replaces_an_error(path: Path):
+    ask(path, Scripted(failing=frozenset({"add-1"})))
+    seen: list[list[bool]] = []
+    ask(path, watch=lambda prefix: seen.append([record.correct for record in prefix]), resume=True)
+    assert seen == [[True] * length for length in range(1, 13)]
+
+
+def test_an_interruption_cancels_what_is_outstanding_before_it_is_reported(path: Path):
+    class Interrupting(Followed):
+        def answered(self, record: QuestionRecord) -> None:  # noqa: ARG002
+            raise KeyboardInterrupt
+
+    scripted = Scripted()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ask(path, scripted, progress=Interrupting())
+    assert (scripted.closed, caught.type, len(answered(lines(path)))) == (1, KeyboardInterrupt, 1)
+
+
 def verdict(status: Any) -> AccuracyRecord:
     return AccuracyRecord(
         run_id="r", finished="", status=status, reason="why", asked=12, correct=12, correct_flexible=12
