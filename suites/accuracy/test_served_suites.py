@@ -59,10 +59,10 @@ def test_every_figure_has_a_source_that_can_be_looked_up(suite: ServedSuite):
 
 
 @each_suite
-def test_an_accuracy_is_a_number_of_right_answers(suite: ServedSuite):
+def test_an_accuracy_is_to_its_four_places_a_number_of_right_answers(suite: ServedSuite):
     for one in suite.published:
-        right = one.accuracy * one.questions
-        assert abs(right - round(right)) < one.questions * 0.5e-3, one
+        right = round(one.accuracy * one.questions)
+        assert round(right / one.questions, 4) == one.accuracy, one
 
 
 @each_suite
