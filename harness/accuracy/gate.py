@@ -22,7 +22,7 @@ MIXED_BASELINE = 1e-3
 It is a property of the baseline and the same every night: of a thousand good baselines one must be recorded again.
 """
 
-_WORST_FIRST: tuple[GateStatus, ...] = ("red", "needs-confirmation", "undecided", "blind")
+_BEST_FIRST: tuple[GateStatus, ...] = ("blind", "undecided", "needs-confirmation", "red")
 
 _SIDE_CHECKS = 3
 """answered, finished, length."""
@@ -94,8 +94,9 @@ def _no_baseline(policy: Policy) -> AccuracyCheck:
 
 
 def _verdict(checks: list[AccuracyCheck], policy: Policy, baseline: ItemBaseline | None = None) -> AccuracyVerdict:
-    found = [status for status in _WORST_FIRST if any(check.status == status for check in checks)]
-    status: GateStatus = found[0] if found else "green"
+    status: GateStatus = "green"
+    for worse in _BEST_FIRST:
+        status = worse if any(check.status == worse for check in checks) else status
     deciding = [check for check in checks if check.status == status and status != "green"]
     reason = "; ".join(f"{check.name}: {check.detail}" for check in deciding) or "every check holds"
     if baseline is None:

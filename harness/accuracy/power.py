@@ -147,13 +147,10 @@ def _least_drop(power_at: Callable[[float], float], largest: float, power: float
     return high
 
 
-def runs_needed(design: Design, drop: float, screen: float, confirm: float, power: float = 0.9) -> int | None:
-    """The smallest K, from the design's own on, with which `drop` ends red with probability `power`; None if
-    no K up to MOST_RUNS does."""
-    for runs in range(design.baseline_runs, MOST_RUNS + 1):
-        if confirmed_power(replace(design, baseline_runs=runs), drop, screen, confirm) >= power:
-            return runs
-    return None
+def runs_needed(design: Design, power_of: Callable[[Design], float], power: float = 0.9) -> int | None:
+    """The smallest K, from the design's own on, for which `power_of` reaches `power`; None up to MOST_RUNS."""
+    candidates = range(design.baseline_runs, MOST_RUNS + 1)
+    return next((k for k in candidates if power_of(replace(design, baseline_runs=k)) >= power), None)
 
 
 def mcnemar_power(n: int, lost: float, gained: float, alpha: float) -> float:
@@ -192,7 +189,11 @@ def connor_questions(drop: float, discordance: float, alpha: float, power: float
 
 
 def false_alarms_per_year(configurations: int, alpha: float, nights: int = 365) -> float:
-    """Expected number of false alarms when every configuration is judged every night at `alpha`."""
+    """Expected number of false alarms when every configuration is judged every night at `alpha`.
+
+    An average over baselines: nights share theirs, so one that was recorded on lucky runs alarms more often than this
+    until it is recorded again, and the others less.
+    """
     return configurations * nights * alpha
 
 

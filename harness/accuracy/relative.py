@@ -25,7 +25,7 @@ Property = Literal["correct", "answered", "finished"]
 _MEANING: dict[Property, tuple[str, str]] = {
     "correct": ("accuracy", "right"),
     "answered": ("answered", "with an answer"),
-    "finished": ("finished", "that end by themselves"),
+    "finished": ("finished", "ending by themselves"),
 }
 
 
@@ -43,7 +43,10 @@ def against_baseline(rows: Rows, baseline: ItemBaseline, policy: Policy) -> list
 
 def gate_power(baseline: ItemBaseline, policy: Policy, drop: float) -> float:
     """Probability that the accuracy check ends red after a loss of `drop`."""
-    design = Design.of(baseline)
+    return _design_power(Design.of(baseline), policy, drop)
+
+
+def _design_power(design: Design, policy: Policy, drop: float) -> float:
     loss = min(drop, design.accuracy)
     if policy.rerun:
         return confirmed_power(design, loss, policy.screen, policy.confirm)
@@ -52,9 +55,10 @@ def gate_power(baseline: ItemBaseline, policy: Policy, drop: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """Outcome of the two looks at p-values."""
+    """What one or two looks at p-values say, and how many runs the deciding one was about."""
 
     status: CheckStatus
+    runs: int
     p: float
     limit: float
     reason: str
@@ -65,14 +69,14 @@ def _staged(p: Sequence[float], policy: Policy, levels: Levels) -> _Staged:
     first = p[0]
     if not policy.rerun:
         reason = f"one run alone: wrong in {levels.alone:.2g} of good runs"
-        return _Staged("red" if first < levels.alone else "green", first, levels.alone, reason)
+        return _Staged("red" if first < levels.alone else "green", 1, first, levels.alone, reason)
     if first >= levels.screen or len(p) == 1:
         reason = (
             f"a run with p < {levels.screen:.2g} is repeated, and red if both together have p < {levels.confirm:.2g}"
         )
-        return _Staged("green" if first >= levels.screen else "needs-confirmation", first, levels.screen, reason)
+        return _Staged("green" if first >= levels.screen else "needs-confirmation", 1, first, levels.screen, reason)
     reason = f"run and repetition together: wrong in {levels.confirm:.2g} of good runs at most"
-    return _Staged("red" if p[1] < levels.confirm else "green", p[1], levels.confirm, reason)
+    return _Staged("red" if p[1] < levels.confirm else "green", 2, p[1], levels.confirm, reason)
 
 
 def _counts(name: Property, rows: Rows, baseline: ItemBaseline, policy: Policy, levels: Levels) -> AccuracyCheck:
@@ -84,7 +88,8 @@ def _counts(name: Property, rows: Rows, baseline: ItemBaseline, policy: Policy, 
     ]
     staged = _staged([test.p for test in tests], policy, levels)
     reason = f"exact test, given how often each question varies; {staged.reason}"
-    return AccuracyCheck(title, staged.status, staged.p, staged.limit, reason, _seen(tests[-1], old, baseline, words))
+    detail = _seen(tests[staged.runs - 1], old, baseline, words)
+    return AccuracyCheck(title, staged.status, staged.p, staged.limit, reason, detail)
 
 
 def _looks(rows: Rows) -> list[tuple[int, Rows]]:
@@ -95,8 +100,8 @@ def _looks(rows: Rows) -> list[tuple[int, Rows]]:
 def _seen(test: ItemTest, old: Sequence[int], baseline: ItemBaseline, words: str) -> str:
     before = sum(old) / (baseline.n * baseline.runs)
     return (
-        f"{100 * (before + test.difference):.2f} % of the texts {words}, {100 * before:.2f} % in {baseline.runs} baseline "
-        f"runs: {100 * test.difference:+.2f} points, error {100 * test.error:.2f}, z = {test.z:.2f}, p = {test.p:.2g}; "
+        f"{100 * (before + test.difference):.2f} % {words}, {100 * before:.2f} % in {baseline.runs} baseline runs: "
+        f"{100 * test.difference:+.2f} points, error {100 * test.error:.2f}, z = {test.z:.2f}, p = {test.p:.2g}; "
         f"{test.informative} of {test.n} questions vary"
     )
 
@@ -107,15 +112,15 @@ def _length(rows: Rows, baseline: ItemBaseline, policy: Policy, levels: Levels) 
         return AccuracyCheck("length", "not applicable", detail="tokens were not counted in the run or its baseline")
     shifts = [lengths[:m].mean(axis=0) - np.array(known) for m, _ in _looks(rows)]
     staged = _staged([_mean_is_zero(shift.tolist()) for shift in shifts], policy, levels)
-    shift, own = float(shifts[-1].mean()), _largest_between(means)
+    shift, own = float(shifts[staged.runs - 1].mean()), _largest_between(means)
     status: CheckStatus = staged.status if abs(shift) > own else "green"
     detail = (
-        f"texts are {100 * math.expm1(shift):+.1f} % longer than the baseline's (geometric mean), p = {staged.p:.2g}; "
+        f"length {100 * math.expm1(shift):+.1f} % against the baseline's (geometric mean), p = {staged.p:.2g}; "
         f"its own runs differ by {100 * math.expm1(own):.1f} % at most"
     )
     reason = (
-        f"the mean shift of ln(1 + tokens) per question is 0 for a good run, and a shift that a good run of the baseline "
-        f"has shown, too, is none; {staged.reason}"
+        "the mean shift of ln(1 + tokens) per question is 0 for a good run, and one as large as between the runs of "
+        f"the baseline is none; {staged.reason}"
     )
     return AccuracyCheck("length", status, staged.p, staged.limit, reason, detail)
 
@@ -145,9 +150,8 @@ def _power(baseline: ItemBaseline, policy: Policy) -> AccuracyCheck:
     )
     if power >= policy.power:
         return AccuracyCheck("power", "green", power, policy.power, reason, detail)
-    enough = runs_needed(
-        Design.of(baseline), min(policy.drop, baseline.accuracy), policy.screen, policy.confirm, policy.power
-    )
+    design = Design.of(baseline)
+    enough = runs_needed(design, lambda more: _design_power(more, policy, policy.drop), policy.power)
     advice = f"record {enough} baseline runs" if enough else "no number of baseline runs suffices, ask more questions"
     detail += f" by {baseline.runs} baseline runs of {baseline.n} questions; {advice}"
     return AccuracyCheck("power", "blind", power, policy.power, reason, detail)

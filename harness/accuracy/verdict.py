@@ -57,7 +57,7 @@ class Policy:
     alpha: float = 0.01
     """False alarms of the accuracy check of a run that cannot be repeated."""
     screen: float = 0.03
-    """Share of good runs that are repeated; three times alpha, so that the strict second look decides, not the first."""
+    """Share of good runs that are repeated; three times alpha, so that the second, strict look decides."""
     confirm: float = 1e-3
     """False alarms of the accuracy check of a run that can be repeated: 11 a year for 30 configurations a night."""
     side: float = 0.1
