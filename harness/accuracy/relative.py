@@ -62,10 +62,11 @@ class _Staged:
     p: float
     limit: float
     reason: str
+    repetition: str = ""
 
 
 def _staged(p: Sequence[float], policy: Policy, levels: Levels) -> _Staged:
-    """Judge p of the first run and, where there is one, p of both together."""
+    """Judge p of the first run and, where there is a second, p of both together; p holds those of `_looks`."""
     first = p[0]
     if not policy.rerun:
         reason = f"one run alone: wrong in {levels.alone:.2g} of good runs"
@@ -76,25 +77,28 @@ def _staged(p: Sequence[float], policy: Policy, levels: Levels) -> _Staged:
         )
         return _Staged("green" if first >= levels.screen else "needs-confirmation", 1, first, levels.screen, reason)
     reason = f"run and repetition together: wrong in {levels.confirm:.2g} of good runs at most"
-    return _Staged("red" if p[1] < levels.confirm else "green", 2, p[1], levels.confirm, reason)
+    status: CheckStatus = "red" if p[1] < levels.confirm else "green"
+    alone = f"; the repetition alone has p = {p[2]:.2g}"
+    if status == "red" and p[2] >= levels.screen:
+        alone += ", so what is wrong comes and goes"
+    return _Staged(status, 2, p[1], levels.confirm, reason, alone)
+
+
+def _looks(rows: Rows) -> tuple[slice, ...]:
+    """The first run; where there are two, also both together and the repetition alone, which is told but not judged."""
+    return (slice(0, 1), slice(0, 2), slice(1, 2))[: 2 * len(rows) - 1]
 
 
 def _counts(name: Property, rows: Rows, baseline: ItemBaseline, policy: Policy, levels: Levels) -> AccuracyCheck:
     title, words = _MEANING[name]
     old: Sequence[int] = getattr(baseline, name)
-    tests = [
-        compare(old, baseline.runs, [sum(getattr(o, name) for o in column) for column in zip(*part, strict=True)], m)
-        for m, part in _looks(rows)
-    ]
+    found = np.array([[bool(getattr(outcome, name)) for outcome in row] for row in rows], dtype=np.int64)
+    parts = [found[look] for look in _looks(rows)]
+    tests = [compare(old, baseline.runs, part.sum(axis=0), len(part)) for part in parts]
     staged = _staged([test.p for test in tests], policy, levels)
     reason = f"exact test, given how often each question varies; {staged.reason}"
-    detail = _seen(tests[staged.runs - 1], old, baseline, words)
+    detail = _seen(tests[staged.runs - 1], old, baseline, words) + staged.repetition
     return AccuracyCheck(title, staged.status, staged.p, staged.limit, reason, detail)
-
-
-def _looks(rows: Rows) -> list[tuple[int, Rows]]:
-    """The first run, and all runs when there are more."""
-    return [(m, rows[:m]) for m in range(1, len(rows) + 1)]
 
 
 def _seen(test: ItemTest, old: Sequence[int], baseline: ItemBaseline, words: str) -> str:
@@ -110,13 +114,13 @@ def _length(rows: Rows, baseline: ItemBaseline, policy: Policy, levels: Levels) 
     lengths, known, means = log_lengths(rows), baseline.log_tokens, baseline.run_log_tokens
     if lengths is None or known is None or means is None:
         return AccuracyCheck("length", "not applicable", detail="tokens were not counted in the run or its baseline")
-    shifts = [lengths[:m].mean(axis=0) - np.array(known) for m, _ in _looks(rows)]
+    shifts = [lengths[look].mean(axis=0) - np.array(known) for look in _looks(rows)]
     staged = _staged([_mean_is_zero(shift.tolist()) for shift in shifts], policy, levels)
     shift, own = float(shifts[staged.runs - 1].mean()), _largest_between(means)
     status: CheckStatus = staged.status if abs(shift) > own else "green"
     detail = (
         f"length {100 * math.expm1(shift):+.1f} % against the baseline's (geometric mean), p = {staged.p:.2g}; "
-        f"its own runs differ by {100 * math.expm1(own):.1f} % at most"
+        f"its own runs differ by {100 * math.expm1(own):.1f} % at most{staged.repetition}"
     )
     reason = (
         "the mean shift of ln(1 + tokens) per question is 0 for a good run, and one as large as between the runs of "

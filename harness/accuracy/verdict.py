@@ -76,9 +76,7 @@ class Policy:
             if not 0 < value < 1:
                 raise AccuracyError(f"policy {name} = {value} is no probability or share; give one between 0 and 1")
         if self.confirm > self.screen:
-            raise AccuracyError(
-                f"confirm = {self.confirm} above screen = {self.screen} would confirm nothing; lower it"
-            )
+            raise AccuracyError(f"confirm = {self.confirm} above screen = {self.screen} confirms nothing; lower it")
 
     def levels(self, share: float = 1.0) -> Levels:
         """Error rates of a check that is granted this share of them."""
