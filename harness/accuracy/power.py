@@ -84,6 +84,13 @@ class Design:
         true = new / m + old / k + apart - drop * drop
         return math.sqrt(pooled * (1 / k + 1 / m) / n), math.sqrt(max(0.0, true) / n)
 
+    def spread(self, drop: float) -> float:
+        """Standard deviation of the new runs' accuracy on these questions: what a rule with a fixed number is up to."""
+        lost = drop / self.accuracy
+        old = self.psi / 2
+        variance = old * (1 - lost) / self.new_runs + lost * (self.accuracy - old) - drop * drop
+        return math.sqrt(max(0.0, variance) / self.questions)
+
 
 def paired_power(design: Design, drop: float, alpha: float) -> float:
     """Probability that the item test rejects at one-sided `alpha` after a loss of `drop`; drop = 0: a false alarm.
@@ -195,6 +202,15 @@ def false_alarms_per_year(configurations: int, alpha: float, nights: int = 365) 
     until it is recorded again, and the others less.
     """
     return configurations * nights * alpha
+
+
+def margin_power(design: Design, drop: float, margin: float) -> float:
+    """Probability that a rule `accuracy >= baseline - margin` is red after a loss of `drop`, on fixed questions.
+
+    The baseline's accuracy is taken as known, which flatters the rule.
+    """
+    spread = design.spread(drop)
+    return NORMAL.cdf((drop - margin) / spread) if spread else float(drop > margin)
 
 
 @dataclass(frozen=True, slots=True)
