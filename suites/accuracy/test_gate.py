@@ -72,6 +72,7 @@ def test_an_unlucky_run_is_cleared_by_its_repetition():
     run = unlucky(57)
     assert judge(run, BASELINE).status == "needs-confirmation"
     assert judge(run, BASELINE, rerun=GOOD).status == "green"
+    assert judge(run, BASELINE, rerun=BAD).status == "red", "both runs together decide, not the first"
     assert check(judge(run, BASELINE, policy=Policy(rerun=False, alpha=0.0001)), "accuracy").passed
 
 

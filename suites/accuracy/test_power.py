@@ -8,16 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rocassay.harness.accuracy.classical import FIELD_RULES, connor_questions, mcnemar_power
 from rocassay.harness.accuracy.errors import AccuracyError
 from rocassay.harness.accuracy.items import compare
 from rocassay.harness.accuracy.paired import Pairs
 from rocassay.harness.accuracy.power import (
-    FIELD_RULES,
     Design,
     confirmed_power,
-    connor_questions,
     false_alarms_per_year,
-    mcnemar_power,
     paired_power,
     runs_needed,
     smallest_confirmed_drop,

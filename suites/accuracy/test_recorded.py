@@ -73,7 +73,7 @@ def test_the_command_prints_the_same_tables_every_time(recorded: Path, capsys):
     first = capsys.readouterr().out
     assert main([str(recorded), "--resamples", "20"]) == 0
     assert capsys.readouterr().out == first
-    for words in ("Recorded models", "unlike the file", "McNemar p", "false alarm", "5 points"):
+    for words in ("Recorded models", "unlike the file", "McNemar p", "false alarm", "5 points", "Rules in use"):
         assert words in first
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from rocassay.harness.accuracy.classical import FIELD_RULES
 from rocassay.harness.accuracy.errors import AccuracyError
 from rocassay.harness.accuracy.extraction import recorded_answer
 from rocassay.harness.accuracy.intervals import Interval, wilson
@@ -29,7 +30,9 @@ from rocassay.suites.gsm8k.resampling import DROPS, Measured, measure, rates_of
 RESAMPLES = 5000
 """For each drop: a false alarm rate of .01 to .0014, in about fifteen seconds."""
 PSI = 0.04
-TABLE_WIDTH = 110
+TABLE_WIDTH = 140
+RULE_QUESTIONS = (1319, 200, 50)
+RULE_DROPS = (0.02, 0.03, 0.05, 0.08)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,20 @@ def resampling_table(found: Sequence[Measured], title: str) -> Table:
     return table
 
 
+def rules_table() -> Table:
+    """The field's rules around a known baseline: chance of red on questions drawn anew, without and with a loss."""
+    heads = [f"alarm n={n}" for n in RULE_QUESTIONS]
+    drops = [f"{100 * drop:.0f} points" for drop in RULE_DROPS]
+    table = _table(
+        f"Rules in use, baseline .95, exact binomial; losses at n = {RULE_QUESTIONS[0]}", "rule", *heads, *drops
+    )
+    for rule in FIELD_RULES:
+        alarms = [f"{rule.alarm(n, rule.baseline):.2g}" for n in RULE_QUESTIONS]
+        seen = [f"{rule.alarm(RULE_QUESTIONS[0], rule.baseline - drop):.2f}" for drop in RULE_DROPS]
+        table.add_row(rule.name, *alarms, *seen)
+    return table
+
+
 def as_json(models: Sequence[Model], comparisons: Sequence[Comparison], found: Sequence[Measured]) -> dict[str, Any]:
     """Everything that the tables show, for programs."""
     return {
@@ -195,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         like = f"a build like {best.name}, accuracy {float(rates.mean()):.3f}, psi {wanted.psi}"
         title = f"Red verdicts, measured (predicted): {like}, {wanted.resamples} resamples of {len(rates)} questions"
-        _show([models_table(models), pairs_table(comparisons), *([resampling_table(found, title)] if found else [])])
+        measured = [resampling_table(found, title)] if found else []
+        _show([models_table(models), pairs_table(comparisons), *measured, rules_table()])
     return int(any(model.disagreements for model in models))
 
 
