@@ -27,7 +27,7 @@ EMBEDDED = "rocassay.suites.gsm8k.evaluation"
 """Module that holds the embedded model; the harness itself knows no model."""
 
 BELOW_PUBLISHED = 0.03
-"""How far below a published figure the floor of a served model is: what 1319 questions prove of a run that equals it."""
+"""How far below a published figure a served model's floor is: what 1319 questions prove of a run that equals it."""
 
 RECENT = 3
 """Latest green runs that sharpen the floor."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,8 +24,8 @@ from rocassay.suites.gsm8k.tokenizer import Tokenizer
 ROWS_ON_CPU = 8
 """Prompts that a process decodes together: enough to share launches, few enough to stop a dead run early."""
 
-ROWS_ON_DEVICE = 512
-"""Prompts that a device decodes together."""
+ROWS_AT_ONCE = 512
+"""Prompts that a device, or plain torch, decodes together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +59,19 @@ class EmbeddedModel:
         provider(setting.provider)
         faults_named(setting.faults)
         self.config, _ = load(setting.weights)
-        alone = setting.engine != "interpreter" or setting.provider == "torch"
-        self._workers = 1 if alone else workers or os.cpu_count() or 1
+        self._slow = setting.engine == "interpreter" and setting.provider != "torch"
+        self._workers = (workers or os.cpu_count() or 1) if self._slow else 1
+        # A defect may destroy a device's context, and with it the process.
+        self._apart = self._workers > 1 or (setting.engine == "device" and bool(setting.faults))
         self._tokenizer = Tokenizer()
         self._alone: Generator | None = None
+        self._pool: ProcessPoolExecutor | None = None
+        self._broken = False
 
     @property
     def chunk(self) -> int:
         """Questions at once."""
-        return ROWS_ON_DEVICE if self._workers == 1 and self._setting.engine != "interpreter" else self._rows
-
-    @cached_property
-    def _rows(self) -> int:
-        return ROWS_ON_CPU * self._workers
+        return ROWS_ON_CPU * self._workers if self._slow else ROWS_AT_ONCE
 
     @property
     def topk(self) -> int:
@@ -96,8 +95,8 @@ class EmbeddedModel:
     def answer(
         self, questions: Sequence[Question], *, until: Sequence[str], max_tokens: int
     ) -> Iterator[tuple[Question, Answer]]:
-        """Answers as they finish; on the interpreter as processes finish their share."""
-        if self._workers == 1:
+        """Answers as they finish, where processes answer as they finish their share; one that dies leaves errors."""
+        if not self._apart:
             self._alone = self._alone or generator(self._setting)
             yield from _answered(self._alone, questions, until, max_tokens)
         else:
@@ -108,25 +107,35 @@ class EmbeddedModel:
     ) -> Iterator[tuple[Question, Answer]]:
         size = -(-len(questions) // self._workers)
         parts = [questions[start : start + size] for start in range(0, len(questions), size)]
-        futures: list[Future[list[tuple[Question, Answer]]]] = [
-            self._pool.submit(_work, part, tuple(until), max_tokens) for part in parts
-        ]
+        shares: dict[Future[list[tuple[Question, Answer]]], Sequence[Question]] = {
+            self._living().submit(_work, part, tuple(until), max_tokens): part for part in parts
+        }
         try:
-            for future in as_completed(futures):
-                yield from future.result()
+            for future in as_completed(shares):
+                try:
+                    yield from future.result()
+                except Exception as error:  # whatever a kernel did to its process
+                    words = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                    self._broken = True
+                    yield from ((question, Answer("", "error", words)) for question in shares[future])
         finally:
-            for future in futures:
+            for future in shares:
                 future.cancel()
 
-    @cached_property
-    def _pool(self) -> ProcessPoolExecutor:
-        spawned = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, spawned, _start_worker, (self._setting,))
+    def _living(self) -> ProcessPoolExecutor:
+        """Processes that can work: new ones where one has died or lost its device."""
+        if self._pool is None or self._broken:
+            self.close()
+            spawned = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, spawned, _start_worker, (self._setting,))
+            self._broken = False
+        return self._pool
 
     def close(self) -> None:
         """End the processes."""
-        if "_pool" in self.__dict__:
+        if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def generator(setting: Setting) -> Generator:

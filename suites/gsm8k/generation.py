@@ -15,6 +15,9 @@ from rocassay.suites.gsm8k.tokenizer import Tokenizer
 SCORES = 1 << 26
 """Index scores of one prefill step, at most: 256 MiB of fp32."""
 
+NOBODYS_TOKENS = 64
+"""Tokens in pages before and behind those in use; a tile of 16 keys reaches 2048 bytes, 16 tokens, beyond its page."""
+
 NEARLY = 8
 """Tokens by which a longer common prefix is not worth computing anew: a few prompts may agree by chance."""
 
@@ -88,23 +91,32 @@ class Generator:
     def _prefilled(self, tokens: list[int]) -> Prefix:
         """The prefix in pages of its own; the last one is kept, since the next prompts usually share it."""
         pages = -(-len(tokens) // self._model.calls.block_size)
-        caches, order = self._model.caches(max(1, pages)), scattered(max(1, pages))
+        order, count = self._pages(pages)
+        caches = self._model.caches(count)
         if tokens:
             table = order[None].to(self._model.calls.engine.device, torch.int32)
             self._model.step(Batch.of([tokens], [0], table), caches)
-        self._prefix = Prefix(tokens, caches, order[:pages])
+        self._prefix = Prefix(tokens, caches, order)
         return self._prefix
+
+    def _pages(self, pages: int) -> tuple[torch.Tensor, int]:
+        """Physical pages for so many logical ones, and how many pages the caches have: nobody's lie before and behind.
+
+        A server's pool is large: what a defect writes beyond a page lands in another one, not outside the pool.
+        """
+        apart = -(-NOBODYS_TOKENS // self._model.calls.block_size)
+        return scattered(pages) + apart, pages + 2 * apart
 
     def _placed(self, rows: list[Row], prefix: Prefix, max_tokens: int) -> tuple[Caches, torch.Tensor]:
         """Caches with the prefix in place, and the block table: whole pages are shared, a begun one is copied."""
         size, device = self._model.calls.block_size, self._model.calls.engine.device
         whole, begun = divmod(len(prefix.tokens), size)
         wanted = [-(-(len(row.prompt) + max_tokens) // size) - whole for row in rows]
-        order = scattered(whole + sum(wanted))
-        caches = self._model.caches(len(order))
+        order, count = self._pages(whole + sum(wanted))
+        caches = self._model.caches(count)
         caches.copy(prefix.caches, prefix.pages[:whole].to(device), order[:whole].to(device))
         # What no request owns is a page that does not exist: reading it would be seen.
-        table = torch.full((len(rows), whole + max(wanted)), len(order), dtype=torch.int32)
+        table = torch.full((len(rows), whole + max(wanted)), count, dtype=torch.int32)
         table[:, :whole] = order[:whole]
         next_page = whole
         for number, count in enumerate(wanted):
