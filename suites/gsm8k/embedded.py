@@ -67,6 +67,7 @@ class EmbeddedModel:
         self._alone: Generator | None = None
         self._pool: ProcessPoolExecutor | None = None
         self._broken = False
+        self._strangers: set[int | None] = set()
 
     @property
     def chunk(self) -> int:
@@ -126,6 +127,7 @@ class EmbeddedModel:
         """Processes that can work: new ones where one has died or lost its device."""
         if self._pool is None or self._broken:
             self.close()
+            self._strangers = {child.pid for child in multiprocessing.active_children()}
             spawned = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self._workers, spawned, _start_worker, (self._setting,))
             self._broken = False
@@ -134,7 +136,11 @@ class EmbeddedModel:
     def close(self) -> None:
         """End the processes."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            # What they still work on nobody wants: waiting for it would undo an early stop.
+            for child in multiprocessing.active_children():
+                if child.pid not in self._strangers:
+                    child.terminate()
+            self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 
