@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from rocassay.harness.cases import Case
-from rocassay.harness.faults import ChangeInputs, ChangeSource, Fault, register
+from rocassay.harness.faults import ChangeInputs, ChangeSource, ChangeVariant, Fault, register
 from rocassay.harness.faults.fault import Seam
 from rocassay.harness.inputs import Operands
 from rocassay.kernels.persistent.shapes import DecodeShape
@@ -57,6 +57,16 @@ def _folded(case: Case) -> bool:
     """Whether the plan speaks of pseudo-requests."""
     heads = case.integer("heads")
     return _persistent(case) and case.arch == "gfx942" and case["dtype"] == "bf16" and heads > 16
+
+
+_fault(
+    "dsv4-hardcoded-float8e4nv",
+    "vllm-project/vllm#41812",
+    "cached latents are taken for e4m3fn whatever the platform's flavour: keys and values twice as large",
+    DECODE,
+    ChangeVariant(lambda variant: replace(variant, fp8="e4m3fn")),
+    lambda case: case.fp8 == "e4m3fnuz" and case["dtype"] != "bf16",
+)
 
 
 def _without(name: str) -> ChangeInputs:

@@ -341,6 +341,7 @@ OP = register(
         ),
         locate=locate,
         faults=(
+            "dsv4-hardcoded-float8e4nv",
             "ps-buffers-passed-partially",
             "ps-metadata-wrong-dtype",
             "empty-kv-split",
