@@ -21,7 +21,7 @@ class SparseAttention:
 
     def __init__(self, config: ModelConfig, calls: Calls) -> None:
         self.config, self.calls = config, calls
-        self._table = cos_sin_cache(config).to(calls.engine.device)
+        self._table = cos_sin_cache(config, config.positions).to(calls.engine.device)
         scale = config.latent_range / format_of(calls.fp8).scaling_max
         self._kv_scale = torch.tensor([scale], device=calls.engine.device)
 
@@ -29,6 +29,9 @@ class SparseAttention:
         self, h: torch.Tensor, weights: Mapping[str, torch.Tensor], batch: Batch, caches: Caches, layer: int
     ) -> torch.Tensor:
         """Update of the residual stream, fp32 [T, width], from the normed stream h, fp32 [T, width]."""
+        if batch.longest > len(self._table):
+            rows = 1 << (batch.longest - 1).bit_length()
+            self._table = cos_sin_cache(self.config, rows).to(self._table.device)
         query = self._cache_latents(h, weights, batch, caches.latent[layer])
         index_query, index_weights = self._cache_index_keys(h, weights, batch, caches.index[layer])
         select = self._select_decode if batch.decoding else self._select_prefill
@@ -104,8 +107,7 @@ class SparseAttention:
         self, query: torch.Tensor, weights: torch.Tensor, batch: Batch, cache: torch.Tensor
     ) -> torch.Tensor:
         """Places of the best keys of each request's one token, int32 [B, topk]: scores straight from the pages."""
-        rows, longest = len(query), int(batch.lengths.max())
-        columns = -(-longest // _VECTOR) * _VECTOR
+        rows, columns = len(query), -(-batch.longest // _VECTOR) * _VECTOR
         logits = self._empty(rows, columns, dtype=torch.float32)
         self.calls(
             "fp8_paged_mqa_logits",
@@ -127,7 +129,7 @@ class SparseAttention:
         self, query: torch.Tensor, weights: torch.Tensor, batch: Batch, cache: torch.Tensor
     ) -> torch.Tensor:
         """Places of the best keys of every token, int32 [T, topk]: scores of gathered keys within windows."""
-        tokens, keys = len(query), int(batch.lengths.sum())
+        tokens, keys = len(query), batch.keys
         starts, ends = self._empty(tokens, dtype=torch.int32), self._empty(tokens, dtype=torch.int32)
         bounds = torch.empty_like(batch.starts)
         owners = self._empty(keys, dtype=torch.int32)
@@ -169,7 +171,7 @@ class SparseAttention:
             clean_logits=False,
         )
         chosen = self._empty(tokens, self.config.topk, dtype=torch.int32)
-        params = {"lengths": int(batch.lengths.max()), "k": self.config.topk, "path": "auto"}
+        params = {"lengths": batch.longest, "k": self.config.topk, "path": "auto"}
         self.calls("top_k_per_row_prefill", params, logits=logits, row_starts=starts, row_ends=ends, indices=chosen)
         return chosen
 

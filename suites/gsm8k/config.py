@@ -32,7 +32,7 @@ class ModelConfig:
     hidden: int = 1024
     """Lanes of the feed-forward layer."""
     positions: int = 4096
-    """Rows of the cos/sin cache: longest context."""
+    """Rows of the cos/sin cache to begin with; a longer prompt makes it grow."""
     rope_base: float = 10_000.0
     """Base of the RoPE frequencies."""
     epsilon: float = 1e-6

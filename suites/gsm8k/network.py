@@ -27,10 +27,10 @@ def index_key(h: torch.Tensor, weights: Mapping[str, torch.Tensor], config: Mode
     return functional.layer_norm(h @ weights["index_key"], (config.index_dim,), gain, bias, config.epsilon)
 
 
-def cos_sin_cache(config: ModelConfig) -> torch.Tensor:
+def cos_sin_cache(config: ModelConfig, positions: int) -> torch.Tensor:
     """fp32 [positions, rope]: cosines of all pairs, then sines; frequency i is base ** (-2 i / rope)."""
     powers = torch.arange(0, config.rope, 2, dtype=torch.float64) / config.rope
-    angles = torch.arange(config.positions, dtype=torch.float64)[:, None] * config.rope_base**-powers
+    angles = torch.arange(positions, dtype=torch.float64)[:, None] * config.rope_base**-powers
     return torch.cat([angles.cos(), angles.sin()], dim=1).float()
 
 

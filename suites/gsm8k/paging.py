@@ -53,6 +53,8 @@ class Batch:
         starts: int32 [B + 1], first token of each request.
         lengths: int32 [B], tokens of each request with these.
         table: int32 [B, W] block table.
+        longest: tokens of the longest request, on the host.
+        keys: tokens of all requests, on the host.
     """
 
     ids: torch.Tensor
@@ -61,6 +63,8 @@ class Batch:
     starts: torch.Tensor
     lengths: torch.Tensor
     table: torch.Tensor
+    longest: int
+    keys: int
 
     @classmethod
     def of(cls, tokens: list[list[int]], before: list[int], table: torch.Tensor) -> Batch:
@@ -79,6 +83,8 @@ class Batch:
             starts.to(device, torch.int32),
             lengths.to(device, torch.int32),
             table,
+            int(lengths.max()),
+            int(lengths.sum()),
         )
 
     def slots(self, block_size: int) -> torch.Tensor:

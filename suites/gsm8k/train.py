@@ -223,7 +223,7 @@ def train(recipe: Recipe, config: ModelConfig, device: torch.device, log: Any) -
     torch.manual_seed(recipe.seed)
     tokenizer, started = Tokenizer(), time.perf_counter()
     weights = initial(config, tokenizer.size, recipe.seed, device)
-    table = cos_sin_cache(config).to(device)
+    table = cos_sin_cache(config, recipe.long).to(device)
     pool = Pool(recipe, device)
     generator = torch.Generator(device).manual_seed(recipe.seed)
     matrices = [weight for weight in weights.values() if weight.dim() > 1]
