@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from rocassay.harness.errors import RocassayError
 from rocassay.suites.gsm8k.attention import SparseAttention
@@ -32,7 +32,7 @@ def load(path: Path = WEIGHTS) -> tuple[ModelConfig, dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             config = ModelConfig(**json.loads(file.metadata()["config"]))
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"cannot read weights from {path} ({type(error).__name__}: {error}); "
             "train them with `python -m rocassay.suites.gsm8k.train`"
