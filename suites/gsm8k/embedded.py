@@ -106,7 +106,7 @@ class EmbeddedModel:
     def _shared_out(
         self, questions: Sequence[Question], until: Sequence[str], max_tokens: int
     ) -> Iterator[tuple[Question, Answer]]:
-        size = -(-len(questions) // self._workers)
+        size = max(1, -(-len(questions) // self._workers))
         parts = [questions[start : start + size] for start in range(0, len(questions), size)]
         shares: dict[Future[list[tuple[Question, Answer]]], Sequence[Question]] = {
             self._living().submit(_work, part, tuple(until), max_tokens): part for part in parts

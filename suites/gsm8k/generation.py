@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from rocassay.harness.accuracy.errors import TaskError
 from rocassay.suites.gsm8k.model import SparseModel, common_prefix
 from rocassay.suites.gsm8k.paging import Batch, Caches, scattered
 from rocassay.suites.gsm8k.tokenizer import Tokenizer
@@ -66,8 +67,14 @@ class Generator:
         self._prefix: Prefix | None = None
 
     def answers(self, prompts: Sequence[str], *, until: Sequence[str], max_tokens: int) -> Iterator[Row]:
-        """Rows as they finish: before the first stop string of `until`, or at `max_tokens`."""
+        """Rows as they finish: before the first stop string of `until`, or at `max_tokens`.
+
+        Raises TaskError for what has no answer: an empty prompt or stop string, no token to write, too long a prompt.
+        """
         rows = [Row(number, self._tokenizer.encode(prompt)) for number, prompt in enumerate(prompts)]
+        self._check(rows, until, max_tokens)
+        if not rows:
+            return
         prefix = self._shared([row.prompt for row in rows])
         caches, table = self._placed(rows, prefix, max_tokens)
         following = self._prefill(rows, len(prefix.tokens), caches, table)
@@ -79,6 +86,21 @@ class Generator:
             running = [row for row in running if not row.finish]
             if running:
                 following = self._decode(running, caches, table)
+
+    def _check(self, rows: Sequence[Row], until: Sequence[str], max_tokens: int) -> None:
+        if max_tokens < 1:
+            raise TaskError(f"{max_tokens} tokens are no length of an answer; allow 1 or more")
+        if not all(until):
+            raise TaskError("an empty stop string ends every answer before its first token; leave it out")
+        positions = self._model.config.positions
+        for row in rows:
+            if not row.prompt:
+                raise TaskError(f"prompt {row.number} is empty; the model continues a text of one token or more")
+            if len(row.prompt) + max_tokens > positions:
+                raise TaskError(
+                    f"prompt {row.number} has {len(row.prompt)} tokens and its answer up to {max_tokens}, "
+                    f"together more than the model's {positions} positions; ask with fewer shots"
+                )
 
     def _shared(self, prompts: Sequence[list[int]]) -> Prefix:
         """What the prompts begin with; the last prefix serves again where it is nearly as long."""
