@@ -146,7 +146,6 @@ class EmbeddedModel:
 
 def generator(setting: Setting) -> Generator:
     """The model of a setting in this process."""
-    torch.set_grad_enabled(False)
     calls = Calls(
         provider(setting.provider),
         engine(setting.engine),

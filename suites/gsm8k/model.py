@@ -69,6 +69,7 @@ class SparseModel:
         """Caches of their own."""
         return Caches.empty(self.config, pages, self.calls.block_size, self.calls.engine.device)
 
+    @torch.no_grad()
     def step(self, batch: Batch, caches: Caches) -> torch.Tensor:
         """Write the batch's tokens to the caches; most likely next token of each request, int64 [B]."""
         x = self.weights["embedding"][batch.ids]
