@@ -117,14 +117,19 @@ def gold_of(answer: str) -> str:
 
 
 def gsm8k_from_path(path: Path, *, shots: int = 5, max_tokens: int = GSM8K_MAX_TOKENS) -> Task:
-    """GSM8K from a folder with `train.jsonl` and `test.jsonl`, or from a test file with the train split beside it.
+    """GSM8K from a folder or file as `local_splits` reads them; without shots no train split is needed."""
+    train, test = local_splits(path, train=shots != 0)
+    return gsm8k(train, test, shots=shots, max_tokens=max_tokens)
+
+
+def local_splits(path: Path, *, train: bool = True) -> tuple[tuple[Doc, ...], tuple[Doc, ...]]:
+    """(train, test) of a folder with `train.jsonl` and `test.jsonl`, or of a test file with the train split beside it.
 
     Each line is a JSON object with `question` and `answer`. Raises TaskError, naming file and line, for a missing
-    file, a torn line and a missing field; without shots no train split is needed.
+    file, a torn line and a missing field. The train split is empty where it is not wanted.
     """
     test = path / "test.jsonl" if path.is_dir() else path
-    train = _read(test.with_name("train.jsonl")) if shots else ()
-    return gsm8k(train, _read(test), shots=shots, max_tokens=max_tokens)
+    return (_read(test.with_name("train.jsonl")) if train else ()), _read(test)
 
 
 def _read(path: Path) -> tuple[Doc, ...]:

@@ -14,10 +14,14 @@ MAX_TOKENS = 48
 """The longest worked answer has 30 tokens of the embedded tokenizer."""
 
 
+def splits(questions: int = QUESTIONS) -> tuple[list[Doc], list[Doc]]:
+    """(worked examples, questions), each in a fixed order."""
+    examples, asked = problems(SHOTS_SEED, EXAMPLES), problems(QUESTIONS_SEED, questions)
+    return [Doc(p.question, p.answer) for p in examples], [Doc(p.question, p.answer) for p in asked]
+
+
 def synthetic(shots: int = 5, questions: int = QUESTIONS) -> Task:
     """The task with its first `shots` worked examples before every question; TaskError for more than there are."""
-    examples = [Doc(p.question, p.answer) for p in problems(SHOTS_SEED, EXAMPLES)]
-    asked = [Doc(p.question, p.answer) for p in problems(QUESTIONS_SEED, questions)]
-    task = gsm8k(examples, asked, shots=shots, max_tokens=MAX_TOKENS)
+    task = gsm8k(*splits(questions), shots=shots, max_tokens=MAX_TOKENS)
     renamed = tuple(type(q)(f"{NAME}-{q.id.rpartition('-')[2]}", q.prompt, q.gold) for q in task.questions)
     return Task(NAME, renamed, shots, GSM8K_UNTIL, MAX_TOKENS)
