@@ -61,7 +61,6 @@ class Decoding:
         return cls(tuple(wanted["until"]), wanted["max_gen_toks"])
 
 
-@register_model(NAME)
 class EmbeddedLM(LM):
     """The embedded model under lm-eval's contract; whatever dies is an exception, never an empty answer."""
 
@@ -168,3 +167,7 @@ def _text(answer: Answer, place: int) -> str:
     if answer.finish_reason == "error":
         raise AnswererError(f"request {place} got no answer: {answer.error}")
     return answer.text
+
+
+# A call, not a decorator: that one would hide the class's own type.
+register_model(NAME)(EmbeddedLM)

@@ -22,7 +22,12 @@ THINGS = (
 )  # fmt: skip
 
 TRAINING_SEED, SHOTS_SEED, QUESTIONS_SEED = 1, 2, 3
-"""Problems that the model is trained on, that serve as worked examples, and that are asked; never the same stream."""
+"""Problems that the model is trained on, that serve as worked examples, and that are asked; never the same stream.
+
+One-step problems of boxes have 30 720 texts in all: of the 1319 questions, 120 of that kind, and no others, are word
+for word among the 200 000 problems of training. What is measured is whether kernels keep an ability, not whether it
+reaches beyond its training.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ QUESTIONS = 1319
 EXAMPLES = 32
 """Worked examples there are."""
 MAX_TOKENS = 48
-"""The longest worked answer has 30 tokens of the embedded tokenizer."""
+"""The longest worked answer to a question has 27 tokens of the embedded tokenizer."""
 
 
 def splits(questions: int = QUESTIONS) -> tuple[list[Doc], list[Doc]]:
