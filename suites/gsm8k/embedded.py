@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +110,7 @@ class EmbeddedModel:
         size = max(1, -(-len(questions) // self._workers))
         parts = [questions[start : start + size] for start in range(0, len(questions), size)]
         shares: dict[Future[list[tuple[Question, Answer]]], Sequence[Question]] = {
-            self._living().submit(_work, part, tuple(until), max_tokens): part for part in parts
+            self._submitted(part, until, max_tokens): part for part in parts
         }
         try:
             for future in as_completed(shares):
@@ -122,6 +123,16 @@ class EmbeddedModel:
         finally:
             for future in shares:
                 future.cancel()
+
+    def _submitted(
+        self, part: Sequence[Question], until: Sequence[str], max_tokens: int
+    ) -> Future[list[tuple[Question, Answer]]]:
+        """A share on its way to a process; new processes where they died while nobody asked or at the share before."""
+        try:
+            return self._living().submit(_work, part, tuple(until), max_tokens)
+        except BrokenProcessPool:
+            self._broken = True
+            return self._living().submit(_work, part, tuple(until), max_tokens)
 
     def _living(self) -> ProcessPoolExecutor:
         """Processes that can work: new ones where one has died or lost its device."""

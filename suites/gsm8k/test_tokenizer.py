@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +46,7 @@ def test_an_answer_has_the_same_tokens_behind_its_question_as_alone():
         question, answer = f"Question: {asked.question}\nAnswer:", f" {asked.answer}"
         following = "\n\nQuestion:"
         parts = [TOKENIZER.encode(part) for part in (question, answer, following)]
-        assert TOKENIZER.encode(question + answer + following) == sum(parts, [])
+        assert TOKENIZER.encode(question + answer + following) == [*chain(*parts)]
 
 
 def test_the_longest_worked_answer_and_what_ends_it_fit():
