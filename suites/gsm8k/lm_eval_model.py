@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# lm-eval fills its registry of models only while that is empty: before ours comes, its own have to be in.
-import lm_eval.models  # noqa: F401
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -169,5 +167,6 @@ def _text(answer: Answer, place: int) -> str:
     return answer.text
 
 
-# A call, not a decorator: that one would hide the class's own type.
+# Called, since as a decorator it hides the class's own type. lm-eval's own models are registered by then: whoever
+# imports a module of lm_eval.models has them all, and an own one that came first would keep them out.
 register_model(NAME)(EmbeddedLM)

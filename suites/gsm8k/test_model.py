@@ -6,7 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -56,18 +56,24 @@ def test_a_shared_prefix_changes_no_answer(plain: Generator):
 
 
 def test_a_prompt_is_answered_in_a_batch_as_alone(plain: Generator):
-    prompts = [*PROMPTS[:4], *STRANGE]
-    alone = [texts(generator(Setting(provider="torch")), [prompt], max_tokens=24)[0] for prompt in prompts]
-    assert texts(plain, prompts, max_tokens=24) == alone
-    assert texts(plain, prompts[::-1], max_tokens=24) == alone[::-1]
+    prompts = [*PROMPTS[:3], *STRANGE]
+    alone = [texts(generator(Setting(provider="torch")), [prompt], max_tokens=16)[0] for prompt in prompts]
+    assert texts(plain, prompts, max_tokens=16) == alone
+    assert texts(plain, prompts[::-1], max_tokens=16) == alone[::-1]
+
+
+def stories(cups: int) -> list[str]:
+    """Prompts whose common prefix alone knows the number; for every number it is equally long."""
+    ask = "How many cups does Tom have now?\nAnswer:"
+    return [f"Question: Tom has {cups} cups. Tom gives 3 to {other}. {ask}" for other in ("Ann", "Eva", "Ben")]
 
 
 def test_a_kept_prefix_serves_only_prompts_that_begin_with_it(plain: Generator):
-    other = [question.prompt for question in synthetic(shots=3, questions=3).questions]
-    turned = [prompt.replace("Tom", "Eva", 1).replace("has", "gives", 1) for prompt in PROMPTS[:3]]
-    batches = [PROMPTS[:3], PROMPTS[3:6], turned, PROMPTS[6:], other, PROMPTS[:3]]
-    fresh = [texts(generator(Setting(provider="torch")), batch, max_tokens=12) for batch in batches]
-    assert [texts(plain, batch, max_tokens=12) for batch in batches] == fresh
+    longer = [f"{PROMPTS[0]} 1\n\n{story}" for story in stories(45)]
+    batches = [PROMPTS[:2], PROMPTS[2:4], stories(45), stories(67), stories(67)[:1], longer, stories(45)]
+    fresh = [texts(generator(Setting(provider="torch")), batch, max_tokens=5) for batch in batches]
+    assert [texts(plain, batch, max_tokens=5) for batch in batches] == fresh
+    assert (fresh[2][0], fresh[3][0]) == (" 45-3=<<45", " 67-3=<<67")
 
 
 @pytest.mark.parametrize(("arch", "fp8"), [("gfx950", "e4m3fn"), ("gfx942", "e4m3fnuz")])
@@ -125,6 +131,8 @@ def test_a_stop_string_ends_the_text_wherever_it_lies_among_tokens(stop: str):
 
 def test_the_first_of_several_stop_strings_ends_the_text():
     assert fed(ANSWER, ["####", "cups", "37>"]).text == " 45-8=<<45-8="
+    # Two that come with one token.
+    assert fed(ANSWER, ["ups", " cu", "ps"]).text == " 45-8=<<45-8=37>>37"
 
 
 def test_a_stop_string_in_the_middle_of_a_token_ends_an_answer(plain: Generator):
@@ -169,20 +177,27 @@ def test_the_weights_are_those_of_the_training_log():
 def test_processes_answer_as_this_one_does_also_after_they_were_killed():
     questions = [Question(str(number), prompt, "") for number, prompt in enumerate(("Question: Tom", "Tom has 5"))]
     here = texts(generator(Setting()), [question.prompt for question in questions], max_tokens=2)
-    before = multiprocessing.active_children()
+    before = set(multiprocessing.active_children())
     model = EmbeddedModel(Setting(), workers=2)
     try:
-        for _ in range(2):
-            answers = {int(q.id): answer for q, answer in model.answer(questions, until=[], max_tokens=2)}
-            assert [answers[number].text for number in (0, 1)] == here
-            for child in set(multiprocessing.active_children()) - set(before):
+        for asked in (questions, questions[1:]):
+            answers = dict(model.answer(asked, until=[], max_tokens=2))
+            assert [answers[question].text for question in asked] == here[-len(asked) :]
+            for child in set(multiprocessing.active_children()) - before:
                 child.kill()
                 child.join()
-            while not model._pool._broken:  # type: ignore[union-attr] (what it has not noticed it cannot tell)
-                time.sleep(0.01)
+            wait_until(lambda: model._pool._broken)  # type: ignore[union-attr]
     finally:
         model.close()
-    assert set(multiprocessing.active_children()) <= set(before)
+    assert set(multiprocessing.active_children()) <= before
+
+
+def wait_until(noticed: Callable[[], object]) -> None:
+    """Within half a minute."""
+    deadline = time.monotonic() + 30
+    while not noticed():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def broken(kind: str) -> bytes:
