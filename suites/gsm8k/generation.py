@@ -19,9 +19,6 @@ SCORES = 1 << 26
 NOBODYS_TOKENS = 64
 """Tokens in pages before and behind those in use; a tile of 16 keys reaches 2048 bytes, 16 tokens, beyond its page."""
 
-NEARLY = 8
-"""Tokens by which a longer common prefix is not worth computing anew: a few prompts may agree by chance."""
-
 
 @dataclass(slots=True)
 class Row:
@@ -92,21 +89,15 @@ class Generator:
             raise TaskError(f"{max_tokens} tokens are no length of an answer; allow 1 or more")
         if not all(until):
             raise TaskError("an empty stop string ends every answer before its first token; leave it out")
-        positions = self._model.config.positions
         for row in rows:
             if not row.prompt:
                 raise TaskError(f"prompt {row.number} is empty; the model continues a text of one token or more")
-            if len(row.prompt) + max_tokens > positions:
-                raise TaskError(
-                    f"prompt {row.number} has {len(row.prompt)} tokens and its answer up to {max_tokens}, "
-                    f"together more than the model's {positions} positions; ask with fewer shots"
-                )
 
     def _shared(self, prompts: Sequence[list[int]]) -> Prefix:
-        """What the prompts begin with; the last prefix serves again where it is nearly as long."""
+        """What the prompts begin with; the last prefix serves again where that is the shorter work."""
         length, known = common_prefix(prompts), self._prefix
-        again = known is not None and len(known.tokens) <= length <= len(known.tokens) + NEARLY
-        if again and known is not None and prompts[0][: len(known.tokens)] == known.tokens:
+        fits = known is not None and len(known.tokens) <= length and prompts[0][: len(known.tokens)] == known.tokens
+        if fits and known is not None and len(prompts) * (length - len(known.tokens)) <= length:
             return known
         return self._prefilled(prompts[0][:length])
 

@@ -196,7 +196,6 @@ def test_a_process_that_dies_is_an_error_with_its_words(tmp_path: Path):
 @pytest.mark.parametrize(
     ("prompt", "wishes", "error", "words"),
     [
-        ("Question: " * 5000, {}, TaskError, "more than the model's 4096 positions; ask with fewer shots"),
         ("", {}, TaskError, "prompt 0 is empty"),
         ("Tom", {"max_gen_toks": 0}, TaskError, "0 tokens are no length of an answer"),
         ("Tom", {"until": ["x", ""]}, TaskError, "an empty stop string"),

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_a_prompt_is_answered_in_a_batch_as_alone(plain: Generator):
     alone = [texts(generator(Setting(provider="torch")), [prompt], max_tokens=16)[0] for prompt in prompts]
     assert texts(plain, prompts, max_tokens=16) == alone
     assert texts(plain, prompts[::-1], max_tokens=16) == alone[::-1]
+
+
+def test_a_prompt_longer_than_the_table_of_angles_makes_it_grow(monkeypatch: pytest.MonkeyPatch, plain: Generator):
+    usual = texts(plain, PROMPTS[:2])
+    config, weights = load()
+    monkeypatch.setattr("rocassay.suites.gsm8k.model.load", lambda _: (replace(config, positions=16), weights))
+    assert texts(generator(Setting(provider="torch")), PROMPTS[:2]) == usual
 
 
 def stories(cups: int) -> list[str]:
