@@ -95,13 +95,12 @@ class Evaluator:
     def __call__(self, *, resume: bool = False) -> list[Evaluation]:
         """The evaluation with its verdict, preceded by the first one where a suspicious run was repeated."""
         first = self._asked(resume)
-        if first.verdict is not None:
-            return [Evaluation(first.header, first.questions, first.verdict)]
-        verdict = self._judged(first, None)
-        done = [self._closed(first, verdict)]
+        verdict = first.verdict or self._closed(first, self._judged(first, None))
+        done = [Evaluation(first.header, first.questions, verdict)]
         if verdict.status == "needs-confirmation":
-            again = self._asked(resume=False)
-            done.append(self._closed(again, self._judged(first, again)))
+            again = self._asked(resume, repeats=first.header.run_id)
+            both = again.verdict or self._closed(again, self._judged(first, again))
+            done.append(Evaluation(again.header, again.questions, both))
         return done
 
     @property
@@ -110,7 +109,7 @@ class Evaluator:
         names = permutation(self.task.by_id, self.rules.order_seed)
         return names[: self.rules.limit] if self.rules.limit else names
 
-    def _header(self) -> EvalHeader:
+    def _header(self, repeats: str) -> EvalHeader:
         subject = self.subject
         return EvalHeader(
             run_id=secrets.token_hex(6),
@@ -127,6 +126,7 @@ class Evaluator:
             fingerprint=self.task.fingerprint(EXTRACTION),
             order_seed=self.rules.order_seed,
             planned=len(self.order),
+            repeats=repeats,
             topk=subject.topk,
             shortest_prompt=self.task.shortest_prompt(self.answerer.count_tokens),
             versions={**versions(), **subject.facts},
@@ -134,11 +134,11 @@ class Evaluator:
             commit=commit(),
         )
 
-    def _asked(self, resume: bool) -> Asked:
+    def _asked(self, resume: bool, repeats: str = "") -> Asked:
         return evaluate(
             self.answerer,
             self.task,
-            self._header(),
+            self._header(repeats),
             order=self.order,
             path=self.path,
             extract=self.extract or extracted,
@@ -185,8 +185,8 @@ class Evaluator:
         )
         return _with_errors(_with_blindness(verdict, latest.header), latest)
 
-    def _closed(self, asked: Asked, verdict: AccuracyVerdict) -> Evaluation:
-        """The verdict on the file."""
+    def _closed(self, asked: Asked, verdict: AccuracyVerdict) -> AccuracyRecord:
+        """The verdict, on the file."""
         records = list(asked.questions.values())
         right = sum(record.correct for record in records)
         interval = wilson(right, len(records)) if records else Interval(0.0, 1.0)
@@ -196,6 +196,7 @@ class Evaluator:
             status=verdict.status,
             reason=verdict.reason,
             checks=tuple(_check(check) for check in verdict.checks),
+            decided_by=tuple(c.name for c in verdict.checks if c.status == verdict.status != "green"),
             asked=len(records),
             correct=right,
             correct_flexible=sum(record.correct_flexible for record in records),
@@ -210,7 +211,7 @@ class Evaluator:
             writer.append(line)
         finally:
             writer.close()
-        return Evaluation(asked.header, asked.questions, line)
+        return line
 
 
 def extracted(text: str) -> tuple[str | None, str | None]:

@@ -45,12 +45,13 @@ def earlier_part(path: Path, header: EvalHeader, order: Sequence[Question]) -> E
     return None
 
 
-def _name(header: EvalHeader) -> tuple[str, tuple[str, ...]]:
-    return header.configuration, header.faults
+def _name(header: EvalHeader) -> tuple[str, tuple[str, ...], str]:
+    """A repetition has its own name: it is continued as one, and never mistaken for the run that it repeats."""
+    return header.configuration, header.faults, header.repeats
 
 
 def _differences(there: EvalHeader, here: EvalHeader) -> list[str]:
-    pairs = ((name, getattr(here, name), getattr(there, name)) for name in ("configuration", "faults", *COMPARED))
+    pairs = ((name, getattr(here, name), getattr(there, name)) for name in ("configuration", "faults", "repeats", *COMPARED))
     found = [f"{name}: {mine!r} here, {theirs!r} there" for name, mine, theirs in pairs if mine != theirs]
     return found + list(here.fingerprint.differences(there.fingerprint))
 

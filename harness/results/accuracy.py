@@ -85,6 +85,8 @@ class EvalHeader(Model):
     """Keys a query token selects."""
     shortest_prompt: int | None = None
     """Tokens of the shortest prompt; selection decides nothing where it does not exceed `topk`."""
+    repeats: str = ""
+    """Run whose verdict asked for this repetition, which judges both; empty for a run that stands for itself."""
     resumed: bool = False
     """Whether answers of an earlier, interrupted part precede this line."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -164,6 +166,8 @@ class AccuracyRecord(Model):
     """One sentence: why the status is that."""
     checks: tuple[Check, ...] = ()
     """Every gate."""
+    decided_by: tuple[str, ...] = ()
+    """Names of the checks whose own status is that of the verdict; empty when it is green or refused."""
     asked: int
     """Questions with a record."""
     correct: int

@@ -84,7 +84,9 @@ class Assay:
             reasons.append(f"{len(blind)} drill cases did not go red")
         if undrilled:
             reasons.append(f"faults without a red drill: {', '.join(undrilled)}")
-        return reasons + [reason for found in self.evaluations.values() if (reason := _why_red(found))]
+        repeated = {found.header.repeats for found in self.evaluations.values()}
+        last = [found for found in self.evaluations.values() if found.header.run_id not in repeated]
+        return reasons + [reason for found in last if (reason := _why_red(found))]
 
 
 def _why_red(found: Evaluation) -> str:
