@@ -148,13 +148,14 @@ class Evaluator:
         )
 
     def _watch(self, prefix: Sequence[QuestionRecord]) -> str | None:
-        """Why the run may as well stop, seen along the permutation."""
+        """Why the run may as well stop, seen along the permutation; a question without an answer says nothing."""
         assert self.rules.stop
-        wrong = sum(not record.correct for record in prefix)
-        if self.rules.stop.decide(len(prefix), wrong) != "fail":
+        answers = [record for record in prefix if record.finish_reason != "error"]
+        wrong = sum(not record.correct for record in answers)
+        if self.rules.stop.decide(len(answers), wrong) != "fail":
             return None
         return (
-            f"{wrong} of the first {len(prefix)} answers are wrong: with accuracy {self.rules.stop.p0:.2f} "
+            f"{wrong} of the first {len(answers)} answers are wrong: with accuracy {self.rules.stop.p0:.2f} "
             f"that happens in fewer than {self.rules.stop.alpha:.0e} of runs"
         )
 
@@ -175,10 +176,10 @@ class Evaluator:
         asked = set(self.order)
         kept = [{name: outcome for name, outcome in run.items() if name in asked} for run in runs]
         verdict = judge(
-            run_of(first),
+            _supposed(first),
             ItemBaseline.of(kept, protocol) if kept else None,
             floor=self.rules.floor,
-            rerun=run_of(again) if again else None,
+            rerun=_supposed(again) if again else None,
             recent=recent,
             protocol=protocol,
             policy=self.rules.policy,
@@ -233,6 +234,12 @@ def run_of(evaluation: Evaluation) -> Run:
     }
 
 
+def _supposed(asked: Asked) -> Run:
+    """The run as if every question without an answer were solved: what is red then is red whatever they turn out."""
+    failed = {record.id: Outcome(correct=True) for record in asked.in_order if record.finish_reason == "error"}
+    return {**run_of(asked), **failed}
+
+
 def _protocol(fingerprint: Fingerprint) -> Protocol:
     return tuple((name, str(value)) for name, value in fingerprint.model_dump().items())
 
@@ -251,10 +258,14 @@ def _with_blindness(verdict: AccuracyVerdict, header: EvalHeader) -> AccuracyVer
 
 
 def _with_errors(verdict: AccuracyVerdict, asked: Asked) -> AccuracyVerdict:
-    """Questions that got no answer say nothing of the model; a run with one is not finished."""
+    """Questions that got no answer say nothing of the model; a run with one is not finished, unless it is red anyway."""
     errors = [record for record in asked.in_order if record.finish_reason == "error"]
     said = f"{len(errors)} of {len(asked.questions)} questions got no answer"
-    detail = f"{said}, the first {errors[0].id}: {errors[0].error}; ask them again with --resume" if errors else said
+    if errors:
+        first = f"the first {errors[0].id}: {errors[0].error}"
+        detail = f"{said}, {first}; the other checks suppose them solved, ask them again with --resume"
+    else:
+        detail = said
     reason = "a question without an answer is not a wrong answer: it has to be asked again"
     check = AccuracyCheck("errors", "undecided" if errors else "green", float(len(errors)), 0.0, reason, detail)
     status, words = ("undecided", detail) if errors and verdict.status != "red" else (verdict.status, verdict.reason)
