@@ -13,5 +13,9 @@ class TaskError(AccuracyError):
     """The questions cannot be read or built."""
 
 
+class UnlikeRuns(AccuracyError):
+    """A run cannot be compared with its baseline: they did not answer the same questions under the same rules."""
+
+
 class AnswererError(AccuracyError):
     """Whoever answers cannot be reached, or stopped answering; everything answered before is kept."""

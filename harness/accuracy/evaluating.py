@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rocassay.harness.accuracy.baseline import ItemBaseline
+from rocassay.harness.accuracy.errors import AccuracyError, UnlikeRuns
 from rocassay.harness.accuracy.extraction import EXTRACTION, flexible_answer, normalised, strict_answer
 from rocassay.harness.accuracy.gate import judge
 from rocassay.harness.accuracy.intervals import Interval, wilson
@@ -63,11 +64,17 @@ class Rules:
     order_seed: int = 0
     """Seed of the permutation."""
     limit: int = 0
-    """Questions to ask, the first of the permutation; 0 for all."""
+    """Questions to ask, the first of the permutation; 0, or more than there are, for all."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise AccuracyError(f"a limit of {self.limit} questions asks nothing; give a positive one, or 0 for all")
+        if self.floor is not None and not 0 < self.floor < 1:
+            raise AccuracyError(f"a floor of {self.floor} is no share of right answers; declare one between 0 and 1")
 
 
 BaselineOf = Callable[[Fingerprint], "tuple[Sequence[Run], Sequence[Run]]"]
-"""Runs of the baseline in force, and the latest accepted runs; both may be empty."""
+"""Runs of the baseline in force, and the latest good runs; both may be empty. UnlikeRuns when nothing is comparable."""
 
 
 def no_baseline(_: Fingerprint) -> tuple[Sequence[Run], Sequence[Run]]:
@@ -171,13 +178,15 @@ class Evaluator:
                 latest.stopped,
             )
             return AccuracyVerdict("red", latest.stopped, (check,))
-        runs, recent = self.baseline_of(first.header.fingerprint)
         protocol = _protocol(first.header.fingerprint)
-        asked = set(self.order)
-        kept = [{name: outcome for name, outcome in run.items() if name in asked} for run in runs]
+        try:
+            runs, recent = self.baseline_of(first.header.fingerprint)
+            baseline = self._baseline(runs, protocol)
+        except UnlikeRuns as unlike:
+            return _with_errors(AccuracyVerdict("refused", str(unlike)), latest)
         verdict = judge(
             _supposed(first),
-            ItemBaseline.of(kept, protocol) if kept else None,
+            baseline,
             floor=self.rules.floor,
             rerun=_supposed(again) if again else None,
             recent=recent,
@@ -185,6 +194,18 @@ class Evaluator:
             policy=self.rules.policy,
         )
         return _with_errors(_with_blindness(verdict, latest.header), latest)
+
+    def _baseline(self, runs: Sequence[Run], protocol: Protocol) -> ItemBaseline | None:
+        """What the good runs did with the questions that were asked; UnlikeRuns unless they answered all of these."""
+        asked = set(self.order)
+        for run in runs:
+            if missing := asked - run.keys():
+                raise UnlikeRuns(
+                    f"the baseline has no answer to {len(missing)} of the {len(asked)} questions, such as "
+                    f"{min(missing)!r}; ask what it asked (--limit, --order-seed), or accept a new one"
+                )
+        kept = [{name: outcome for name, outcome in run.items() if name in asked} for run in runs]
+        return ItemBaseline.of(kept, protocol) if kept else None
 
     def _closed(self, asked: Asked, verdict: AccuracyVerdict) -> AccuracyRecord:
         """The verdict, on the file."""
