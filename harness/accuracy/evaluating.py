@@ -16,6 +16,7 @@ from rocassay.harness.accuracy.gate import judge
 from rocassay.harness.accuracy.intervals import Interval, wilson
 from rocassay.harness.accuracy.outcomes import Outcome, Protocol, Run
 from rocassay.harness.accuracy.questions import Answerer
+from rocassay.harness.accuracy.redaction import redacted
 from rocassay.harness.accuracy.runner import Asked, Extract, Progress, evaluate
 from rocassay.harness.accuracy.sequential import Sprt, permutation
 from rocassay.harness.accuracy.served_suites import blindness
@@ -121,7 +122,7 @@ class Evaluator:
         return EvalHeader(
             run_id=secrets.token_hex(6),
             started=_now(),
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=redacted(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             model=subject.model,
             arch=subject.arch,
             fp8=subject.fp8,
@@ -266,20 +267,22 @@ def _protocol(fingerprint: Fingerprint) -> Protocol:
 
 
 def _with_blindness(verdict: AccuracyVerdict, header: EvalHeader) -> AccuracyVerdict:
-    """A run whose prompts never make the selection decide is blind, whatever its answers are."""
-    if header.topk is None or header.shortest_prompt is None:
+    """A run whose prompts never make the selection decide is blind where it would be green; a loss shows anyway."""
+    if header.topk is None:
         return verdict
     why = blindness(header.shortest_prompt, header.topk)
     reason = "prompts of no more tokens than top-k are attended to whole: a broken indexer would not show"
-    shortest, topk = float(header.shortest_prompt), float(header.topk)
-    check = AccuracyCheck("selection", "blind" if why else "green", shortest, topk, reason, why or "selection decides")
-    worse = bool(why) and verdict.status in ("green", "undecided", "needs-confirmation")
-    status, words = ("blind", why or "") if worse else (verdict.status, verdict.reason)
-    return replace(verdict, status=status, reason=words, checks=(*verdict.checks, check))
+    shortest = None if header.shortest_prompt is None else float(header.shortest_prompt)
+    status, words = ("blind", why) if why else ("green", "selection decides")
+    check = AccuracyCheck("selection", status, shortest, float(header.topk), reason, words)
+    checks = (*verdict.checks, check)
+    if why and verdict.status == "green":
+        return replace(verdict, status="blind", reason=why, checks=checks)
+    return replace(verdict, checks=checks)
 
 
 def _with_errors(verdict: AccuracyVerdict, asked: Asked) -> AccuracyVerdict:
-    """Questions that got no answer say nothing of the model; a run with one is not finished, unless it is red anyway."""
+    """Questions without an answer say nothing of the model; a run with one is not finished, unless it is red anyway."""
     errors = [record for record in asked.in_order if record.finish_reason == "error"]
     said = f"{len(errors)} of {len(asked.questions)} questions got no answer"
     if errors:
