@@ -51,7 +51,9 @@ def _name(header: EvalHeader) -> tuple[str, tuple[str, ...], str]:
 
 
 def _differences(there: EvalHeader, here: EvalHeader) -> list[str]:
-    pairs = ((name, getattr(here, name), getattr(there, name)) for name in ("configuration", "faults", "repeats", *COMPARED))
+    pairs = (
+        (name, getattr(here, name), getattr(there, name)) for name in ("configuration", "faults", "repeats", *COMPARED)
+    )
     found = [f"{name}: {mine!r} here, {theirs!r} there" for name, mine, theirs in pairs if mine != theirs]
     return found + list(here.fingerprint.differences(there.fingerprint))
 

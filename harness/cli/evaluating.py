@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from rocassay.harness.accuracy.errors import AccuracyError
-from rocassay.harness.accuracy.evaluating import BaselineOf, Evaluator, Rules, Subject, run_of
+from rocassay.harness.accuracy.evaluating import BaselineOf, Evaluator, Rules, Subject
 from rocassay.harness.accuracy.history import History
 from rocassay.harness.accuracy.outcomes import Run
 from rocassay.harness.accuracy.questions import Answerer
@@ -247,8 +247,7 @@ def _accepted(subject: Subject, history: History) -> BaselineOf:
     def found(fingerprint: Fingerprint) -> tuple[Sequence[Run], Sequence[Run]]:
         configuration = _configuration(subject)
         good = history.runs_of_baseline(configuration, fingerprint)
-        recent = [e for e in history.evaluations(configuration) if _recent(e, fingerprint)]
-        return [run_of(e) for e in good], [run_of(e) for e in recent[-RECENT:]]
+        return good, history.latest_green(configuration, fingerprint, RECENT)
 
     return found
 
@@ -262,12 +261,6 @@ def _shipped(shipped: Any, subject: Subject, history: History) -> BaselineOf:
         return runs or shipped(fingerprint), recent
 
     return found
-
-
-def _recent(evaluation: Evaluation, fingerprint: Fingerprint) -> bool:
-    header, verdict = evaluation.header, evaluation.verdict
-    whole = verdict is not None and verdict.status == "green" and not header.faults
-    return whole and not fingerprint.differences(header.fingerprint)
 
 
 def _configuration(subject: Subject) -> str:
