@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 RESULTS = "results.jsonl"
 """Name of the results file in the output folder."""
 
+HISTORY = "history.sqlite"
+"""Name of the history of evaluations in the output folder, unless another one is given."""
+
 TIER_NAMES = ("quick", "full", "nightly")
 SUITE_NAMES = ("kernels", "drills")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rocassay.harness.accuracy.errors import AccuracyError
 from rocassay.harness.accuracy.questions import Question
-from rocassay.harness.results import EvalHeader, Evaluation, QuestionRecord, read, set_aside_cut_tail
+from rocassay.harness.results import EvalHeader, Evaluation, QuestionRecord, read
 
 COMPARED = ("order_seed", "planned", "topk", "versions", "device")
 """Fields of the header, beside configuration, faults and fingerprint, that both parts of one evaluation share."""
@@ -27,10 +27,9 @@ class Earlier(Evaluation):
 def earlier_part(path: Path, header: EvalHeader, order: Sequence[Question]) -> Earlier | None:
     """The evaluation in `path` with this configuration, faults and fingerprint; None when there is nothing of it.
 
-    A torn last line is set aside first. Raises AccuracyError, with every difference, when the file holds an
+    Raises AccuracyError, with every difference, when the file holds an
     unfinished evaluation that is not the one asked for, and ResultsError when it is no results file.
     """
-    set_aside_cut_tail(path)
     if not path.exists() or path.stat().st_size == 0:
         return None
     found = [Earlier(e.header, e.questions, e.verdict) for e in read(path).evaluations.values()]

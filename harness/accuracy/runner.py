@@ -17,7 +17,7 @@ from rocassay.harness.accuracy.errors import AccuracyError
 from rocassay.harness.accuracy.questions import Answer, Answerer, Question
 from rocassay.harness.accuracy.resuming import earlier_part
 from rocassay.harness.accuracy.tasks import Task
-from rocassay.harness.results import EvalHeader, Evaluation, QuestionRecord, ResultsWriter
+from rocassay.harness.results import EvalHeader, Evaluation, QuestionRecord, ResultsWriter, set_aside_cut_tail
 
 Extract: TypeAlias = Callable[[str], "tuple[str | None, str | None]"]
 """Takes the answer out of a text: strictly (the asked form) and flexibly (last number anywhere), both normalised."""
@@ -87,6 +87,7 @@ def evaluate(
     whoever answers is lost; every answer so far is then on the file.
     """
     _check(task, header, order)
+    set_aside_cut_tail(path)  # a header behind the torn line of a killed run would be lost
     earlier = earlier_part(path, header, [task.by_id[name] for name in order]) if resume else None
     if earlier is not None and earlier.finished:
         return Asked(earlier.header, earlier.questions, earlier.verdict)

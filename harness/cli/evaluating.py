@@ -18,16 +18,20 @@ from rocassay.harness.accuracy.outcomes import Run
 from rocassay.harness.accuracy.questions import Answerer
 from rocassay.harness.accuracy.sequential import Sprt
 from rocassay.harness.accuracy.tasks import Task, gsm8k_from_hub, gsm8k_from_path
-from rocassay.harness.accuracy.verdict import Policy
 from rocassay.harness.cli.answering import Bar, print_evaluation, print_table
-from rocassay.harness.options import RESULTS
-from rocassay.harness.results import Evaluation, Fingerprint, ResultsWriter, read
+from rocassay.harness.options import HISTORY, RESULTS, Options
+from rocassay.harness.results import Evaluation, Fingerprint, ResultsWriter, read, set_aside_cut_tail
 
 EMBEDDED = "rocassay.suites.gsm8k.evaluation"
 """Module that holds the embedded model; the harness itself knows no model."""
 
 BELOW_PUBLISHED = 0.03
 """How far below a published figure a served model's floor is: what 1319 questions prove of a run that equals it."""
+
+DEAD_BELOW = 0.05
+"""How far below its floor a run is that may as well stop."""
+
+TASKS = ("problems", "gsm8k", "retrieval")
 
 RECENT = 3
 """Latest green runs that sharpen the floor."""
@@ -74,9 +78,8 @@ class Wanted:
 
 def gsm8k(wanted: Wanted) -> int:
     """Evaluate, print, store; exit code 0 iff every healthy evaluation is green."""
-    history = History(wanted.history or wanted.out / "history.sqlite")
-    if wanted.drills and wanted.served:
-        raise AccuracyError("--drills injects defects into the embedded model; leave out --url and --in-process")
+    _check(wanted)
+    history = History(wanted.history or wanted.out / HISTORY)
     if wanted.served:
         done = [e for evaluator in _served(wanted, history) for e in _run(evaluator, wanted, history)]
     elif wanted.drills:
@@ -87,11 +90,37 @@ def gsm8k(wanted: Wanted) -> int:
     if len(done) > 1:
         print_table(console, done)
     if wanted.as_json:
-        Console().print_json(json.dumps([e.verdict.model_dump(mode="json") for e in done if e.verdict]))
+        Console().print_json(json.dumps([_row(evaluation) for evaluation in done]))
     console.print(f"records: {wanted.out / RESULTS}", highlight=False, soft_wrap=True)
-    # A repeated run is judged by its last part.
-    last = {(e.header.configuration, e.header.faults): e for e in done}
-    return int(any(e.verdict is None or e.verdict.status != "green" for e in last.values() if not e.header.faults))
+    repeated = {evaluation.header.repeats for evaluation in done}
+    last = [e for e in done if e.header.run_id not in repeated and not e.header.faults]
+    return int(any(e.verdict is None or e.verdict.status != "green" for e in last))
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse what cannot be asked for before anything is opened, written or loaded."""
+    # Both say in one sentence what is wrong with a limit, a floor or a drop.
+    Rules(floor=wanted.floor, limit=wanted.limit or 0)
+    _adjusted(Rules(), wanted)
+    task = wanted.task or ("gsm8k" if wanted.served else "problems")
+    if task not in TASKS:
+        raise AccuracyError(f"there is no task {task!r}; choose {', '.join(TASKS[:-1])} or {TASKS[-1]}")
+    if wanted.url and wanted.in_process:
+        raise AccuracyError("--url and --in-process name two models; ask one of them at a time")
+    if wanted.served and (wanted.drills or wanted.faults):
+        what = "--drills" if wanted.drills else "--fault"
+        raise AccuracyError(f"{what} injects defects into the embedded model; leave out --url and --in-process")
+    if task == "retrieval" and not wanted.served:
+        raise AccuracyError("the retrieval sweep is too long for the embedded model; name a served one by --url")
+    if wanted.data and task != "gsm8k":
+        raise AccuracyError(f"--data names the questions of GSM8K, not of {task}; add --task gsm8k")
+
+
+def _row(evaluation: Evaluation) -> dict[str, Any]:
+    """What a program reads of an evaluation."""
+    header, verdict = evaluation.header, evaluation.verdict
+    names = {"configuration": header.configuration, "task": header.fingerprint.task, "faults": header.faults}
+    return {**names, "repeats": header.repeats, **(verdict.model_dump(mode="json") if verdict else {})}
 
 
 def with_lengths(wanted: Wanted, lengths: tuple[int, ...]) -> Wanted:
@@ -110,8 +139,8 @@ def _run(evaluator: Evaluator, wanted: Wanted, history: History) -> list[Evaluat
     evaluator.progress = Bar(Console(stderr=True), evaluator.subject)
     done = evaluator(resume=wanted.resume)
     for evaluation in done:
-        history.append(evaluation)
         print_evaluation(console, evaluation)
+        history.append(evaluation)
     return done
 
 
@@ -161,18 +190,24 @@ def _drilled(wanted: Wanted, history: History) -> list[Evaluation]:
 def _kernel_drills(names: tuple[str, ...], wanted: Wanted) -> None:
     """What the kernels' own cases say of the same defects, appended to the records."""
     from rocassay.harness.cli.running import drill_faults
-    from rocassay.harness.options import Options
 
-    path = wanted.out / RESULTS
-    if path.exists() and set(names) <= {record.fault for record in read(path).drills}:
-        return
     apart = wanted.out / "kernel-drills"
-    drill_faults(Options(faults=names, engine=wanted.engine, out=apart), workers="auto")
-    found = read(apart / RESULTS)
+    source, path = apart / RESULTS, wanted.out / RESULTS
+    done = read(source) if wanted.resume and source.exists() else None
+    if done is None or not done.ended or not set(names) <= {record.fault for record in done.drills}:
+        drill_faults(Options(faults=names, engine=wanted.engine, out=apart, resume=wanted.resume), workers="auto")
+        done = read(source)
+    set_aside_cut_tail(path)
+    there = read(path) if path.exists() and path.stat().st_size else None
+    known = [*there.headers, *there.records, *there.ends] if there else []
     writer = ResultsWriter(path)
-    for line in (*found.headers, *found.records, *found.ends):
-        writer.append(line)
-    writer.close()
+    try:
+        # A kill between two lines must not double those before it.
+        for line in (*done.headers, *done.records, *done.ends):
+            if line not in known:
+                writer.append(line)
+    finally:
+        writer.close()
 
 
 def _served(wanted: Wanted, history: History) -> Iterator[Evaluator]:
@@ -225,20 +260,20 @@ def _task(wanted: Wanted) -> Task:
     if wanted.task == "problems":
         package: Any = importlib.import_module(EMBEDDED)
         return package.task(wanted.shots)
-    if wanted.task not in ("", "gsm8k"):
-        raise AccuracyError(f"there is no task {wanted.task!r}; choose problems, gsm8k or retrieval")
     return gsm8k_from_path(wanted.data, shots=wanted.shots) if wanted.data else gsm8k_from_hub(shots=wanted.shots)
 
 
 def _adjusted(rules: Rules, wanted: Wanted) -> Rules:
-    floor = rules.floor if wanted.floor is None else wanted.floor
-    policy = rules.policy if wanted.drop is None else Policy(drop=wanted.drop)
-    return replace(rules, floor=floor, policy=policy)
+    if wanted.drop is not None:
+        rules = replace(rules, policy=replace(rules.policy, drop=wanted.drop))
+    if wanted.floor is not None:
+        rules = replace(rules, floor=wanted.floor, stop=_stop(wanted.floor, wanted.stop))
+    return rules
 
 
 def _stop(floor: float | None, wanted: bool) -> Sprt | None:
-    """A run that is certainly five points below what is declared may stop."""
-    return Sprt(p0=floor, p1=floor - 0.05) if wanted and floor else Sprt() if wanted else None
+    """A run that is certainly well below what is declared may stop; where nothing is declared, none may."""
+    return Sprt(p0=floor, p1=max(floor - DEAD_BELOW, floor / 2)) if wanted and floor else None
 
 
 def _accepted(subject: Subject, history: History) -> BaselineOf:
