@@ -27,8 +27,8 @@ class Earlier(Evaluation):
 def earlier_part(path: Path, header: EvalHeader, order: Sequence[Question]) -> Earlier | None:
     """The evaluation in `path` with this configuration, faults and fingerprint; None when there is nothing of it.
 
-    Raises AccuracyError, with every difference, when the file holds an
-    unfinished evaluation that is not the one asked for, and ResultsError when it is no results file.
+    Raises AccuracyError, with every difference, when the file holds an unfinished evaluation that is not the one asked
+    for, and ResultsError when it is no results file.
     """
     if not path.exists() or path.stat().st_size == 0:
         return None

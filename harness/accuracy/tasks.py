@@ -129,7 +129,8 @@ def local_splits(path: Path, *, train: bool = True) -> tuple[tuple[Doc, ...], tu
     file, a torn line and a missing field. The train split is empty where it is not wanted.
     """
     test = path / "test.jsonl" if path.is_dir() else path
-    return (_read(test.with_name("train.jsonl")) if train else ()), _read(test)
+    asked = _read(test)
+    return (_read(test.with_name("train.jsonl")) if train else ()), asked
 
 
 def _read(path: Path) -> tuple[Doc, ...]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBar
 from rich.table import Table
@@ -71,7 +72,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         highlight=False,
     )
     status = verdict.status.upper()
-    console.print(f"  [bold {colour}]{status}[/] {verdict.reason}", highlight=False, soft_wrap=True)
+    console.print(f"  [bold {colour}]{status}[/] {escape(verdict.reason)}", highlight=False, soft_wrap=True)
     for check in verdict.checks:
         mark = "ok" if check.passed else "NO"
         mark = mark if check.applicable else "--"
@@ -91,7 +92,7 @@ def print_table(console: Console, evaluations: Sequence[Evaluation]) -> None:
         header, verdict = evaluation.header, evaluation.verdict
         assert verdict is not None
         table.add_row(
-            header.configuration,
+            escape(header.configuration),
             " + ".join(header.faults) or "none",
             str(verdict.asked),
             str(verdict.correct),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rocassay.harness.cli.history_verbs import baseline, history
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import Options
 
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 report = typer.Typer(help="Reports: pure functions of results.jsonl.", no_args_is_help=True)
 app.add_typer(report, name="report")
+app.add_typer(history, name="history")
+app.add_typer(baseline, name="baseline")
 
 OUT = Path("rocassay-out")
 

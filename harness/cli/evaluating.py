@@ -99,9 +99,7 @@ def gsm8k(wanted: Wanted) -> int:
 
 def _check(wanted: Wanted) -> None:
     """Refuse what cannot be asked for before anything is opened, written or loaded."""
-    # Both say in one sentence what is wrong with a limit, a floor or a drop.
-    Rules(floor=wanted.floor, limit=wanted.limit or 0)
-    _adjusted(Rules(), wanted)
+    _check_numbers(wanted)
     task = wanted.task or ("gsm8k" if wanted.served else "problems")
     if task not in TASKS:
         raise AccuracyError(f"there is no task {task!r}; choose {', '.join(TASKS[:-1])} or {TASKS[-1]}")
@@ -114,6 +112,23 @@ def _check(wanted: Wanted) -> None:
         raise AccuracyError("the retrieval sweep is too long for the embedded model; name a served one by --url")
     if wanted.data and task != "gsm8k":
         raise AccuracyError(f"--data names the questions of GSM8K, not of {task}; add --task gsm8k")
+
+
+def _check_numbers(wanted: Wanted) -> None:
+    from rocassay.harness.arch import profile
+    from rocassay.harness.fp8 import format_of
+
+    # Rules and policy say in one sentence what is wrong with a limit, a floor or a drop.
+    Rules(floor=wanted.floor, limit=wanted.limit or 0)
+    _adjusted(Rules(), wanted)
+    if wanted.arch:
+        profile(wanted.arch)
+    if wanted.fp8:
+        format_of(wanted.fp8)
+    if wanted.block_size < 0:
+        raise AccuracyError(f"block size {wanted.block_size} is not a positive number of tokens")
+    if wanted.workers < 0:
+        raise AccuracyError(f"{wanted.workers} processes cannot work; give a positive number, or 0 for one a core")
 
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
