@@ -22,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # the default one takes "[default: all]" for markup and drops it
 )
 report = typer.Typer(help="Reports: pure functions of results.jsonl.", no_args_is_help=True)
 app.add_typer(report, name="report")
