@@ -45,7 +45,7 @@ class Database:
         A file that is no database is set aside and HistoryError says so.
         """
         self._url = _url_of(where)
-        self.place = self._url.render_as_string(hide_password=True)
+        self.place = redacted(self._url.render_as_string(hide_password=True))
         if self._file is not None:
             self.place = str(self._file)
             self._prepare(self._file, make)
@@ -162,6 +162,8 @@ def _url_of(where: str | Path) -> sa.URL:
         return sa.URL.create("sqlite", database=text)
     try:
         url = sa.make_url(text)
+        if "@" in f"{url.host}{url.database}":
+            raise ValueError  # a part of the password, which would be shown
     except (SQLAlchemyError, ValueError):
         scheme = text.partition("://")[0]
         raise HistoryError(
