@@ -19,6 +19,9 @@ from rocassay.harness.accuracy.verdict import AccuracyCheck, CheckStatus, Levels
 Rows = Sequence[Sequence[Outcome]]
 """By run: outcomes in the order of the baseline's questions."""
 
+_DECIMALS = 9
+"""Of ln(1 + tokens): what is left of equal lengths once their mean was taken, some 1e-16, is no shift."""
+
 Property = Literal["correct", "answered", "finished"]
 """A property of an outcome that a good run has more often."""
 
@@ -114,7 +117,7 @@ def _length(rows: Rows, baseline: ItemBaseline, policy: Policy, levels: Levels) 
     lengths, known, means = log_lengths(rows), baseline.log_tokens, baseline.run_log_tokens
     if lengths is None or known is None or means is None:
         return AccuracyCheck("length", "not applicable", detail="tokens were not counted in the run or its baseline")
-    shifts = [lengths[look].mean(axis=0) - np.array(known) for look in _looks(rows)]
+    shifts = [(lengths[look].mean(axis=0) - np.array(known)).round(_DECIMALS) for look in _looks(rows)]
     staged = _staged([_mean_is_zero(shift.tolist()) for shift in shifts], policy, levels)
     shift, own = float(shifts[staged.runs - 1].mean()), _largest_between(means)
     status: CheckStatus = staged.status if abs(shift) > own else "green"

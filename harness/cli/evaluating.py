@@ -92,6 +92,11 @@ def gsm8k(wanted: Wanted) -> int:
     if wanted.as_json:
         Console().print_json(json.dumps([_row(evaluation) for evaluation in done]))
     console.print(f"records: {wanted.out / RESULTS}", highlight=False, soft_wrap=True)
+    return exit_code(done)
+
+
+def exit_code(done: Sequence[Evaluation]) -> int:
+    """0 iff every healthy evaluation is green; one that was repeated is judged by its repetition."""
     repeated = {evaluation.header.repeats for evaluation in done}
     last = [e for e in done if e.header.run_id not in repeated and not e.header.faults]
     return int(any(e.verdict is None or e.verdict.status != "green" for e in last))
