@@ -39,6 +39,12 @@ def wrong(rates: Rates, seed: int) -> frozenset[str]:
     return frozenset(name for name, missed in zip(NAMES, drawn.tolist(), strict=True) if missed)
 
 
+GOOD, BAD, BAD_AGAIN = wrong(RATES, 1), wrong(WORSE, 1), wrong(WORSE, 2)
+_SHAKY = [name for name, rate in zip(NAMES, RATES.tolist(), strict=True) if 0.5 < rate < 0.999]
+UNLUCKY = GOOD | frozenset(_SHAKY[:17])
+"""A run of the good build that fails where it may fail: p = .007 against the baseline of `with_baseline`."""
+
+
 @dataclass
 class Build:
     """Answers a task; its first run does not solve `runs[0]`, and so on, the last one for good."""
