@@ -182,7 +182,13 @@ def _embedded(wanted: Wanted, history: History) -> list[Evaluation]:
     model, subject = package.embedded(setting, wanted.workers)
     shipped = _shipped(package.baseline, subject, history)
     evaluator = Evaluator(
-        model, task, subject, _adjusted(rules, wanted), wanted.out / RESULTS, shipped, repro=_repro(subject, limit)
+        model,
+        task,
+        subject,
+        _adjusted(rules, wanted),
+        wanted.out / RESULTS,
+        shipped,
+        repro=_repro(subject, limit, wanted),
     )
     try:
         return _run(evaluator, wanted, history)
@@ -335,8 +341,10 @@ def _own_flavour(arch: str) -> str:
     return fp8_format_of(arch)
 
 
-def _repro(subject: Subject, limit: int) -> str:
+def _repro(subject: Subject, limit: int, wanted: Wanted) -> str:
     faults = f" --fault {'+'.join(subject.faults)}" if subject.faults else ""
     where = f"--arch {subject.arch} --fp8 {subject.fp8} --block-size {subject.block_size} --engine {subject.engine}"
     whose = "" if subject.provider == "rocassay" else f" --provider {subject.provider}"
-    return f"rocassay gsm8k {where}{whose} --limit {limit}{faults}"
+    asked = f" --limit {limit}" + (f" --shots {wanted.shots}" if wanted.shots != Wanted().shots else "")
+    asked += f" --order-seed {wanted.order_seed}" if wanted.order_seed else ""
+    return f"rocassay gsm8k {where}{whose}{asked}{faults}"

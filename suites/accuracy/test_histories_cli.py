@@ -133,7 +133,7 @@ def test_drills_that_were_interrupted_are_resumed_where_they_stopped(
     ]  # fmt: skip
     found = read(tmp_path / "rocassay-out" / "results.jsonl")
     assert ([len(e.questions) for e in found.evaluations.values()], found.problems) == ([400] * 3, [])
-    assert len(found.drills) == len(found.records) == 2, "the kernels' own drills stand there once"
+    assert (len(found.headers), len(found.drills), len(found.ends)) == (1, 2, 1), "the kernels' drills stand there once"
     assert [row["asked"] for row in rocassay("history", "list", "--json").json] == [400, 400, 400]
 
 
@@ -374,3 +374,14 @@ def test_a_server_that_is_lost_is_one_sentence_and_resuming_finishes_the_run(roc
     assert rocassay("gsm8k", "--limit", 300, "--floor", 0.5).code == 2
     assert rocassay("gsm8k", "--limit", 300, "--floor", 0.5, "--resume", "--json").json[0]["asked"] == 300
     assert sum(map(len, rest.asked)) == 200
+
+
+def test_the_command_on_record_asks_the_same_again(rocassay: Rocassay, builds: list[Build]):
+    builds += [Build(), Build()]
+    command = ("gsm8k", "--limit", 30, "--order-seed", 3, "--block-size", 64, "--arch", "gfx942", "--json")
+    (first,) = rocassay(*command).json
+    (again,) = rocassay(*first["repro"].split()[1:], "--json").json
+    shown = [rocassay("history", "show", row["run_id"], "--json").json for row in (first, again)]
+    assert "--shots" not in first["repro"]
+    assert [answer["id"] for answer in shown[0]["answers"]] == [answer["id"] for answer in shown[1]["answers"]]
+    assert (first["configuration"], first["asked"]) == (again["configuration"], again["asked"])

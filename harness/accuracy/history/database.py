@@ -180,12 +180,7 @@ def _url_of(where: str | Path) -> sa.URL:
 
 
 def _set_aside(file: Path) -> Path:
-    """Rename the file, and the journal that would spoil a new one, to a name that is free."""
+    """Rename the file to a name that is free."""
     names = (file.with_name(f"{file.name}.corrupt{number or ''}") for number in range(1000))
     aside = next(name for name in names if not name.exists())
-    file.replace(aside)
-    for ending in ("-journal", "-wal", "-shm"):
-        beside = file.with_name(file.name + ending)
-        if beside.exists():
-            beside.replace(aside.with_name(aside.name + ending))
-    return aside
+    return file.replace(aside)
