@@ -38,9 +38,10 @@ def earlier_part(path: Path, header: EvalHeader, order: Sequence[Question]) -> E
     if matching:
         _check_answers(path, matching[-1], order)
         return matching[-1]
-    unfinished = [one for one in found if not one.finished]
-    if unfinished:
-        _refuse(path, (unfinished + [one for one in same if not one.finished])[-1], header)
+    # One that is undecided has been asked; others may stand beside it, as in a series of drills.
+    cut_short = [one for one in found if one.verdict is None]
+    if cut_short:
+        _refuse(path, (cut_short + [one for one in same if one.verdict is None])[-1], header)
     return None
 
 

@@ -19,6 +19,7 @@ from rocassay.harness.accuracy.questions import Answerer
 from rocassay.harness.accuracy.sequential import Sprt
 from rocassay.harness.accuracy.tasks import Task, gsm8k_from_hub, gsm8k_from_path
 from rocassay.harness.cli.answering import Bar, print_evaluation, print_table
+from rocassay.harness.cli.console import table_console
 from rocassay.harness.options import HISTORY, RESULTS, Options
 from rocassay.harness.results import Evaluation, Fingerprint, ResultsWriter, read, set_aside_cut_tail
 
@@ -30,6 +31,9 @@ BELOW_PUBLISHED = 0.03
 
 DEAD_BELOW = 0.05
 """How far below its floor a run is that may as well stop."""
+
+TABLE_WIDTH = 140
+"""Columns of the table of several evaluations at least."""
 
 TASKS = ("problems", "gsm8k", "retrieval")
 
@@ -88,7 +92,7 @@ def gsm8k(wanted: Wanted) -> int:
         done = [e for part in _combinations(wanted.faults) for e in _embedded(replace(wanted, faults=part), history)]
     console = Console(stderr=wanted.as_json)
     if len(done) > 1:
-        print_table(console, done)
+        print_table(console if wanted.as_json else table_console(TABLE_WIDTH), done)
     if wanted.as_json:
         Console().print_json(json.dumps([_row(evaluation) for evaluation in done]))
     console.print(f"records: {wanted.out / RESULTS}", highlight=False, soft_wrap=True)

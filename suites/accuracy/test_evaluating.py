@@ -331,6 +331,19 @@ def test_of_healthy_and_faulted_evaluations_in_one_file_resuming_skips_the_finis
     assert (found.problems, found.red_reasons()) == ([], [])
 
 
+def test_an_undecided_evaluation_does_not_keep_resuming_from_the_next_of_a_series(path: Path, history: History):
+    few = Rules(limit=10, floor=0.9)
+    assert statuses(evaluate(path, Build([GOOD], prompt_tokens=60), history, subject=SPARSE, rules=few)) == [
+        "undecided"
+    ]
+    faulted = Subject(model="adder", engine="scripted", topk=48, faults=("a",))
+    for subject, asked in ((SPARSE, 0), (faulted, 10), (faulted, 0)):
+        build = Build([GOOD], prompt_tokens=60)
+        evaluate(path, build, history, subject=subject, rules=few, resume=True)
+        assert sum(map(len, build.asked)) == asked
+    assert [len(found.questions) for found in read(path).evaluations.values()] == [10, 10]
+
+
 def test_a_run_after_one_that_was_killed_within_a_line_keeps_its_header(path: Path, history: History):
     with pytest.raises(AnswererError):
         evaluate(path, Build([GOOD], lost_after=20), history)

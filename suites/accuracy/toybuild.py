@@ -54,7 +54,8 @@ def embedded(setting: Setting, workers: int = 0) -> tuple[Any, Subject]:
     """The next build."""
     build = BUILDS.pop(0)
     build.__dict__["close"] = lambda: None
-    return build, Subject(model="toy", arch=setting.arch, block_size=setting.block_size, faults=setting.faults)
+    facts = {name: getattr(setting, name) for name in ("arch", "fp8", "block_size", "provider", "engine", "faults")}
+    return build, Subject(model="toy", **facts)
 
 
 def baseline(fingerprint: object) -> Sequence[Run]:
