@@ -117,6 +117,8 @@ def _check(wanted: Wanted) -> None:
     if wanted.served and (wanted.drills or wanted.faults):
         what = "--drills" if wanted.drills else "--fault"
         raise AccuracyError(f"{what} injects defects into the embedded model; leave out --url and --in-process")
+    if wanted.provider == "torch" and (wanted.drills or wanted.faults):
+        raise AccuracyError("--provider torch has no kernels, so no defect would be injected; leave out one of the two")
     if task == "retrieval" and not wanted.served:
         raise AccuracyError("the retrieval sweep is too long for the embedded model; name a served one by --url")
     if wanted.data and task != "gsm8k":

@@ -168,6 +168,7 @@ BAD_INPUT = {
     "unknown task": ("--task nope", "there is no task 'nope'; choose problems, gsm8k or retrieval"),
     "drills of a server": ("--drills --url http://127.0.0.1:1", "--drills injects defects into the embedded model"),
     "faults of a server": ("--fault f --url http://127.0.0.1:1", "--fault injects defects into the embedded model"),
+    "faults without kernels": ("--fault idx-shuffle-at-bs1", "torch has no kernels, so no defect would be injected"),
     "missing data": ("--task gsm8k --data nowhere", "cannot read nowhere: No such file or directory; --data names"),
     "data of another task": ("--data nowhere", "--data names the questions of GSM8K, not of problems"),
     "two models": ("--url http://127.0.0.1:1 --in-process m", "--url and --in-process name two models"),
