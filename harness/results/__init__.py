@@ -15,6 +15,7 @@ from rocassay.harness.results.accuracy import (
     Fingerprint,
     Finish,
     QuestionRecord,
+    latest,
 )
 from rocassay.harness.results.assay import Assay, finished_keys, read, summary
 from rocassay.harness.results.lines import Record, json_schema
@@ -59,6 +60,7 @@ __all__ = [
     "Status",
     "finished_keys",
     "json_schema",
+    "latest",
     "read",
     "set_aside_cut_tail",
     "summary",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -198,3 +199,24 @@ class Evaluation:
     def in_order(self) -> list[QuestionRecord]:
         """Answers in the order of the permutation."""
         return sorted(self.questions.values(), key=lambda record: record.place)
+
+    @property
+    def subject(self) -> tuple[str, str, int, tuple[str, ...]]:
+        """What is asked of what: configuration, task, shots, faults."""
+        asked = self.header.fingerprint
+        return (self.header.configuration, asked.task, asked.shots, self.header.faults)
+
+
+def latest(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The evaluations that count, in the order given.
+
+    A later one replaces earlier ones of the same subject, since a suspicious run is repeated and judged together with
+    its repetition, but never one that asked more questions: a quick look does not excuse a red night.
+    """
+    kept: list[Evaluation] = []
+    most: dict[tuple[str, str, int, tuple[str, ...]], int] = {}
+    for found in reversed(list(evaluations)):
+        if found.header.planned > most.get(found.subject, -1):
+            most[found.subject] = found.header.planned
+            kept.append(found)
+    return kept[::-1]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rocassay.harness.results.accuracy import AccuracyRecord, EvalHeader, Evaluation, QuestionRecord
+from rocassay.harness.results.accuracy import AccuracyRecord, EvalHeader, Evaluation, QuestionRecord, latest
 from rocassay.harness.results.lines import parse
 from rocassay.harness.results.schema import GREEN, RAN, CaseRecord, Cell, ResultsError, RunEnd, RunHeader, Status
 
@@ -85,7 +85,7 @@ class Assay:
         if undrilled:
             reasons.append(f"faults without a red drill: {', '.join(undrilled)}")
         repeated = {found.header.repeats for found in self.evaluations.values()}
-        last = [found for found in self.evaluations.values() if found.header.run_id not in repeated]
+        last = latest(found for found in self.evaluations.values() if found.header.run_id not in repeated)
         return reasons + [reason for found in last if (reason := _why_red(found))]
 
 

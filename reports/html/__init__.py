@@ -13,7 +13,7 @@ from rocassay.harness.errors import RocassayError
 from rocassay.harness.results import Assay
 from rocassay.reports.html.model import page
 from rocassay.reports.html.rows import script_json
-from rocassay.reports.html.words import plain
+from rocassay.reports.html.words import duration, number, plain, points, share
 
 __all__ = ["ReportError", "render", "write"]
 
@@ -46,13 +46,23 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    filters: dict[str, Any] = {"script_json": _markup_json}
+    filters: dict[str, Any] = {
+        "script_json": _markup_json, "share": share, "points": _points, "number": _number, "duration": duration,
+    }  # fmt: skip
     environment.filters |= filters  # pyright: ignore[reportUnknownMemberType]
     return environment
 
 
 def _markup_json(value: object) -> Markup:
     return Markup(script_json(value))  # noqa: S704  `<` is escaped
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _points(drop: float | None) -> str:
+    return "–" if drop is None else points(drop).removesuffix(" points")
 
 
 def _template(name: str) -> str | None:

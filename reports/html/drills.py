@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rocassay.harness.results import Assay, CaseRecord, Coordinate, Status
-from rocassay.reports.html.measures import failed_checks
+from rocassay.harness.results import Assay, CaseRecord, Status
+from rocassay.reports.html.measures import failed_checks, place_of
 from rocassay.reports.html.words import joined, plain
 
 
@@ -58,7 +58,7 @@ def _drill(fault: str, records: Sequence[CaseRecord]) -> Drill:
         len(records),
         tuple(failed_checks(red).items()),
         joined(record.op for record in records),
-        _place(coordinate),
+        place_of(coordinate),
         str(coordinate) if coordinate else "",
         joined(said, "; "),
         first.repro if first else "",
@@ -73,10 +73,3 @@ def _state(red: int, run: int) -> str:
         return "blind"
     return "caught" if red == run else "partly"
 
-
-def _place(coordinate: Coordinate | None) -> str:
-    if coordinate is None:
-        return ""
-    named = {name: getattr(coordinate, name) for name in ("block", "token", "byte")}
-    place = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
-    return place or f"{coordinate.output}{list(coordinate.index)}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rocassay.harness.results import CaseRecord, Check, Status
+from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
 from rocassay.reports.html.words import number
 
 NOT_OF_THE_KERNEL = frozenset({"peer", "inputs-digest"})
@@ -83,3 +83,12 @@ def failed_checks(records: Iterable[CaseRecord]) -> dict[str, int]:
         for name in dict.fromkeys(check.name for check in record.checks if not check.passed):
             counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def place_of(coordinate: Coordinate | None) -> str:
+    """Block, token and byte, or the element of the output where the place is in no cache; empty for None."""
+    if coordinate is None:
+        return ""
+    named = {name: getattr(coordinate, name) for name in ("block", "token", "byte")}
+    place = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+    return place or f"{coordinate.output}{list(coordinate.index)}"

@@ -6,8 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rocassay.harness.results import Assay, CaseRecord, Status, summary
+from rocassay.harness.results import Assay, CaseRecord, EvalHeader, RunHeader, Status, summary
+from rocassay.reports.html.blame import Blame, blames
+from rocassay.reports.html.blame import summary as summary_of
 from rocassay.reports.html.drills import Drill, drill_table
+from rocassay.reports.html.evaluations import Group, groups
+from rocassay.reports.html.forest import AXIS, HEIGHT, WIDTH, Drawing, drawing
 from rocassay.reports.html.grids import OpMap, Safety, covered_cells, error_map, safety
 from rocassay.reports.html.rows import encode
 from rocassay.reports.html.verdict import Gap, NotRun, Verdict, gaps, not_run, verdict
@@ -26,11 +30,27 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """End-to-end evaluations, and what they say beside the kernels' own cases."""
+
+    groups: tuple[Group, ...]
+    drawings: dict[str, Drawing]
+    """Forest plot of each evaluation, by run id."""
+    axis: tuple[tuple[str, float], ...]
+    size: tuple[int, int]
+    blames: tuple[Blame, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """The whole page, top to bottom."""
 
     title: str
     verdict: Verdict
+    accuracy: Accuracy
+    kernels: bool
+    """Whether the file is about kernel cases at all; one of evaluations only is not."""
     complete: str
     """Set when nothing is missing: the sentence that says so."""
     gaps: tuple[Gap, ...]
@@ -59,6 +79,8 @@ def page(assay: Assay) -> Page:
     return Page(
         title=_title(head, assay),
         verdict=head,
+        accuracy=accuracy(assay),
+        kernels=bool(assay.headers or assay.records or not assay.evaluations),
         complete="" if missing or unrecorded or skipped else _complete(assay),
         gaps=tuple(gaps(assay)),
         missing=len(missing),
@@ -73,19 +95,29 @@ def page(assay: Assay) -> Page:
         uniform=len({(record.provider, record.engine) for record in assay.records}) < 2,
         rows=encode(assay.records),
         limits=tuple(limits(assay.records)),
-        schema=", ".join(sorted({str(line.schema_version) for line in [*assay.headers, *assay.records]})),
+        schema=", ".join(sorted({str(line.schema_version) for line in _lines(assay)})),
         source=str(assay.path),
     )
 
 
+def accuracy(assay: Assay) -> Accuracy:
+    """The view model of the evaluations."""
+    found, blamed = groups(assay), tuple(blames(assay))
+    drawings = {row.run_id: drawing(row) for group in found for row in group.rows}
+    return Accuracy(tuple(found), drawings, AXIS, (WIDTH, HEIGHT), blamed, summary_of(blamed))
+
+
 def _title(head: Verdict, assay: Assay) -> str:
-    arches = ", ".join(dict.fromkeys(record.arch for record in assay.records))
+    judged = [*assay.records, *(found.header for found in assay.evaluations.values())]
+    arches = ", ".join(dict.fromkeys(record.arch for record in judged if record.arch))
     return " · ".join(part for part in (head.word, "rocassay", arches) if part)
 
 
 def _complete(assay: Assay) -> str:
     if any(header.expected for header in assay.headers):
         return f"Everything that was expected ran: {covered_cells(assay)}, {counted(len(assay.cases), 'case')}."
+    if assay.drills and not assay.cases:
+        return f"Only drills were asked for; {counted(len(assay.drills), 'drill case')} ran and none was left out."
     return f"No expected-to-run matrix was recorded; {counted(len(assay.cases), 'case')} ran and none was left out."
 
 
@@ -106,3 +138,7 @@ def _range(found: Sequence[float]) -> str:
         return "exact"
     low, high = min(found), max(found)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _lines(assay: Assay) -> list[RunHeader | CaseRecord | EvalHeader]:
+    return [*assay.headers, *assay.records, *(found.header for found in assay.evaluations.values())]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rocassay.harness.results import GREEN, Assay, CaseRecord, Cell, Status, summary
+from rocassay.reports.html.evaluations import CUT_SHORT, Row, healthy
 from rocassay.reports.html.measures import SEVERITY
-from rocassay.reports.html.words import counted, duration, joined
+from rocassay.reports.html.words import counted, duration, joined, shortened
+
+LONGEST_REASON = 2000
+"""Most characters of a reason at the head of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,10 @@ class Verdict:
     """Label and value: tier, provider, engine, device, versions, commit, wall time."""
     first: CaseRecord | None
     """First case that is not as wanted; its repro stands beside the verdict."""
+    evaluations: tuple[int, int]
+    """Healthy evaluations that are green, of all."""
+    ill: Row | None
+    """First healthy evaluation that is not green."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +61,47 @@ class NotRun:
 
 def verdict(assay: Assay) -> Verdict:
     """The verdict; red exactly if `Assay.red_reasons` says so."""
-    reasons = tuple(assay.red_reasons())
+    reasons = tuple(shortened(reason, LONGEST_REASON) for reason in assay.red_reasons())
+    sound = healthy(assay)
+    ill = [row for row in sound if row.status != "green"]
     counts = summary(assay.cases)
     ordered = tuple((status, counts[status]) for status in SEVERITY if status in counts)
     drills = summary(assay.drills)
     return Verdict(
         "FAIL" if reasons else "PASS",
-        _red_sentence(reasons) if reasons else _green_sentence(assay),
+        _red_sentence(reasons, ill, len(sound)) if reasons else _green_sentence(assay),
         reasons if len(reasons) > 1 else (),
         ordered,
         (drills.get(Status.FAILED, 0), sum(drills.values())),
         _facts(assay),
         _first_red(assay),
+        (len(sound) - len(ill), len(sound)),
+        ill[0] if ill else None,
     )
 
 
 def _green_sentence(assay: Assay) -> str:
-    counts = summary(assay.cases)
-    known = counts.get(Status.KNOWN, 0)
-    passed = f"{counted(counts.get(Status.PASSED, 0), 'case')} passed"
+    counts, sound = summary(assay.cases), healthy(assay)
+    known, said = counts.get(Status.KNOWN, 0), list[str]()
+    if assay.cases or not assay.evaluations:
+        said.append(f"{counted(counts.get(Status.PASSED, 0), 'case')} passed")
     if known:
-        passed += f", {counted(known, 'known defect')} as recorded"
+        said.append(f"{counted(known, 'known defect')} as recorded")
     if assay.drills:
-        passed += f", {counted(len(assay.drills), 'drill case')} went red as wanted"
-    return passed
+        said.append(f"{counted(len(assay.drills), 'drill case')} went red as wanted")
+    if sound:
+        said.append(f"accuracy is green in {counted(len(sound), 'evaluation')}")
+    elif assay.evaluations:
+        said.append("accuracy was measured with injected faults only")
+    return ", ".join(said)
 
 
-def _red_sentence(reasons: tuple[str, ...]) -> str:
-    return reasons[0] if len(reasons) == 1 else f"for {len(reasons)} reasons"
+def _red_sentence(reasons: tuple[str, ...], ill: Sequence[Row], of: int) -> str:
+    if len(reasons) == 1:
+        return reasons[0]
+    said = f"for {len(reasons)} reasons"
+    states = joined((row.status for row in ill), " or ")
+    return f"{said}; accuracy is {states} in {len(ill)} of {counted(of, 'evaluation')}" if ill else said
 
 
 def _first_red(assay: Assay) -> CaseRecord | None:
@@ -91,20 +112,31 @@ def _first_red(assay: Assay) -> CaseRecord | None:
 
 
 def _facts(assay: Assay) -> tuple[tuple[str, str], ...]:
-    lines = [*assay.headers, *assay.records]
+    lines, asked = [*assay.headers, *assay.records], [found.header for found in assay.evaluations.values()]
+    every = [*lines, *asked]
     facts = {
         "Tier": joined(line.tier for line in lines),
-        "Provider": joined(line.provider for line in lines),
-        "Engine": joined(line.engine for line in lines),
-        "Device": joined((line.device for line in lines), "; "),
-        "Commit": joined(line.commit for line in lines),
-        "Wall time": wall_time(assay),
-        "Started": joined(header.started for header in assay.headers),
-        "Versions": _versions(line.versions for line in lines),
+        "Provider": joined(line.provider for line in every),
+        "Engine": joined(line.engine for line in every),
+        "Device": joined((line.device for line in every), "; "),
+        "Commit": joined(line.commit for line in every),
+        "Wall time": wall_time(assay) if lines or not asked else "",
+        "Evaluations took": _evaluation_time(assay),
+        "Started": joined(header.started for header in assay.headers or asked[:1]),
+        "Versions": _versions(line.versions for line in every),
         "Run": joined(line.run_id for line in lines),
-        "Command": joined((header.command for header in assay.headers), "\n"),
+        "Command": joined((header.command for header in [*assay.headers, *asked]), "\n"),
     }
-    return tuple((label, value) for label, value in facts.items() if value)
+    return tuple((label, shortened(value, LONGEST_REASON)) for label, value in facts.items() if value)
+
+
+def _evaluation_time(assay: Assay) -> str:
+    """Seconds of all evaluations that have a verdict."""
+    verdicts = [found.verdict for found in assay.evaluations.values()]
+    if not verdicts:
+        return ""
+    spent = duration(sum(verdict.seconds for verdict in verdicts if verdict))
+    return spent if all(verdicts) else f"{spent} and some {CUT_SHORT}"
 
 
 def _versions(each: Iterable[Mapping[str, str]]) -> str:

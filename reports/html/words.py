@@ -59,3 +59,18 @@ def joined(values: Iterable[str], separator: str = ", ") -> str:
 def pairs(values: Mapping[str, object], form: str = "{}={}", separator: str = ",") -> str:
     """A mapping as text, in its own order."""
     return separator.join(form.format(name, value) for name, value in values.items())
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """The first `most` characters, and how many there are when that is not all."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def share(value: float | None) -> str:
+    """A share of right answers in four places, `0.9507`; a dash when there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def points(drop: float) -> str:
+    """A change of a share in percentage points, signed: `−93.8 points`."""
+    return f"{100 * drop:+.1f} points".replace("-", "−").replace("+0.0 ", "±0.0 ").replace("−0.0 ", "±0.0 ")
