@@ -60,10 +60,15 @@ def summary(found: Sequence[Blame]) -> str:
     injected = [blame for blame in found if blame.faults]
     if not injected:
         return ""
-    shown = sum(blame.red > 0 for blame in injected)
-    fell = [blame for blame in injected if blame.effect == "broken"]
+    of = counted(len(injected), "injected defect")
+    fell = sum(blame.effect == "broken" for blame in injected)
+    drilled = [blame for blame in injected if blame.run]
+    if drilled:
+        red = sum(blame.red > 0 for blame in drilled)
+        said = f"Of {of}, a kernel's own case goes red for {red}, and the answers fall for {fell}."
+    else:
+        said = f"Of {of}, the answers fall for {fell}; this file holds no kernel drill of them."
     blind = joined(blame.label for blame in injected if blame.effect == "blind")
-    said = f"Of {counted(len(injected), 'injected defect')}, the kernels' own cases show {shown}, accuracy {len(fell)}."
     return said + (f" Accuracy is blind to {blind}." if blind else "")
 
 

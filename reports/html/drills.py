@@ -72,4 +72,3 @@ def _state(red: int, run: int) -> str:
     if not red:
         return "blind"
     return "caught" if red == run else "partly"
-

@@ -36,7 +36,7 @@ class Drawing:
     high: float | None
     floor: float | None
     shape: str
-    """`healthy`, a disc, or `faulted`, a diamond."""
+    """`healthy`, a disc, or `faulted`, a diamond; `faulted unseen` where the verdict is not red."""
     label: str
     """The row in words, for screen readers and as a tooltip."""
 
@@ -47,5 +47,9 @@ def drawing(row: Row) -> Drawing:
     told = f"{row.label}: accuracy {share(row.accuracy)}"
     told += f", 95 % interval {share(low)} to {share(high)}" if row.interval else ", no interval"
     told += f", floor {row.floor:g}" if row.floor is not None else ""
-    spots = [None if value is None else place(value) for value in (row.accuracy, low, high, row.floor)]
-    return Drawing(*spots, "faulted" if row.faults else "healthy", told)
+    shape = "healthy" if not row.faults else "faulted" if row.wanted else "faulted unseen"
+    return Drawing(_place(row.accuracy), _place(low), _place(high), _place(row.floor), shape, told)
+
+
+def _place(value: float | None) -> float | None:
+    return None if value is None else place(value)

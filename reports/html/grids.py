@@ -38,6 +38,11 @@ class OpMap:
     block_sizes: tuple[int, ...]
     rows: tuple[tuple[str, str, tuple[MapCell, ...]], ...]
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing in it needs to be looked at."""
+        return all(cell.state in ("passed", "empty") for _, _, cells in self.rows for cell in cells)
+
 
 @dataclass(frozen=True, slots=True)
 class SafetyCell:

@@ -18,6 +18,10 @@ from rocassay.reports.html.verdict import Gap, NotRun, Verdict, gaps, not_run, v
 from rocassay.reports.html.words import counted
 
 
+FEW = 8
+"""Healthy ops or caught drills beyond which they are folded away, so that what needs a look comes first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """Why the limit of a check is what it is."""
@@ -58,6 +62,8 @@ class Page:
     not_run: tuple[NotRun, ...]
     unrecorded: int
     maps: tuple[OpMap, ...]
+    few: int
+    """Healthy ops or caught drills that are shown without being asked for."""
     drills: tuple[Drill, ...]
     safety: Safety
     statuses: tuple[tuple[Status, int], ...]
@@ -87,6 +93,7 @@ def page(assay: Assay) -> Page:
         not_run=tuple(skipped),
         unrecorded=unrecorded,
         maps=tuple(error_map(assay)),
+        few=FEW,
         drills=tuple(drill_table(assay)),
         safety=safety(assay),
         statuses=tuple(summary(assay.records).items()),

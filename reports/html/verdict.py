@@ -143,6 +143,8 @@ def _versions(each: Iterable[Mapping[str, str]]) -> str:
     found: dict[str, dict[str, None]] = {}
     for versions in each:
         for name, version in versions.items():
+            if not version:
+                continue
             found.setdefault(name, {})[version] = None
     return " · ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
 
