@@ -278,6 +278,18 @@ def report_ops(
     raise typer.Exit(show_ops(results, chosen))
 
 
+@report.command("accuracy")
+def report_accuracy(
+    results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
+    md: Annotated[bool, typer.Option("--md", help="Print markdown.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show every evaluation, and which kernel broke the answers of each injected fault; exit code 0 iff green."""
+    from rocassay.harness.cli.showing import show_accuracy
+
+    raise typer.Exit(show_accuracy(results, [name for name, wanted in (("md", md), ("json", json_)) if wanted]))
+
+
 def main() -> None:
     """Entry point: a known error is one sentence on stderr and exit code 2."""
     # Before numpy and torch load: the matrices are small, and workers, which inherit this, share the cores.

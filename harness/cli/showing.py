@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,21 +140,56 @@ def show_ops(results: Path, forms: list[str]) -> int:
     """
     from rocassay.reports import optable
 
-    if len(forms) > 1:
-        raise RocassayError(f"--{' and --'.join(forms)} exclude each other; pass one of them")
+    _at_most_one(forms)
     assay = read(_records_in(results))
     rows = optable.op_table(assay)
     printers = {"md": optable.markdown, "html": optable.html_table, "json": optable.as_json}
     if forms:
         sys.stdout.write(printers[forms[0]](rows))
     else:
-        justify = ["left" if n < optable.TEXTS else "right" for n in range(len(optable.HEADINGS))]
-        columns = [Column(name, justify=side) for name, side in zip(optable.HEADINGS, justify, strict=True)]  # pyright: ignore[reportArgumentType]
-        table = Table(*columns, **_PLAIN)
-        for row in rows:
-            table.add_row(*map(Text, optable.cells(row)))
-        table_console(150).print(table)
+        table_console(150).print(_table(optable.HEADINGS, optable.TEXTS, map(optable.cells, rows)))
     return 1 if assay.red_reasons() else 0
+
+
+def show_accuracy(results: Path, forms: list[str]) -> int:
+    """Print every evaluation and injected defect, on a terminal or in one form; exit code 0 iff the verdict is green.
+
+    RocassayError when more than one form is asked for.
+    """
+    from rocassay.reports import accuracytable as text
+
+    _at_most_one(forms)
+    assay = read(_records_in(results))
+    table = text.accuracy_table(assay)
+    printers = {"md": text.markdown, "json": text.as_json}
+    if forms:
+        sys.stdout.write(printers[forms[0]](table))
+        return 1 if assay.red_reasons() else 0
+    console = table_console(180)
+    if table.evaluations:
+        console.print(_table(text.HEADINGS, text.TEXTS, map(text.cells, table.evaluations)))
+    if table.defects:
+        console.print(
+            _table(text.DEFECT_HEADINGS, text.DEFECT_TEXTS, map(text.defect_cells, table.defects), lines=True)
+        )
+    for line in text.remarks(table, assay.red_reasons()):
+        console.print(Text(line), soft_wrap=True)
+    return 1 if assay.red_reasons() else 0
+
+
+def _at_most_one(forms: list[str]) -> None:
+    if len(forms) > 1:
+        raise RocassayError(f"--{' and --'.join(forms)} exclude each other; pass one of them")
+
+
+def _table(headings: Sequence[str], texts: int, rows: Iterable[Sequence[str]], *, lines: bool = False) -> Table:
+    """Words to the left, numbers to the right."""
+    table = Table(show_lines=lines, **_PLAIN)
+    for number, name in enumerate(headings):
+        table.add_column(name, justify="left" if number < texts else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _records_in(results: Path) -> Path:

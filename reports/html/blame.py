@@ -55,7 +55,7 @@ def blames(assay: Assay) -> list[Blame]:
     ]
 
 
-def summary(found: Sequence[Blame]) -> str:
+def in_short(found: Sequence[Blame]) -> str:
     """All injected faults in two sentences; empty when there is none."""
     injected = [blame for blame in found if blame.faults]
     if not injected:

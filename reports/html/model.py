@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rocassay.harness.results import Assay, CaseRecord, EvalHeader, RunHeader, Status, summary
-from rocassay.reports.html.blame import Blame, blames
-from rocassay.reports.html.blame import summary as summary_of
+from rocassay.reports.html.blame import Blame, blames, in_short
 from rocassay.reports.html.drills import Drill, drill_table
 from rocassay.reports.html.evaluations import Group, groups
 from rocassay.reports.html.forest import AXIS, HEIGHT, WIDTH, Drawing, drawing
@@ -16,7 +15,6 @@ from rocassay.reports.html.grids import OpMap, Safety, covered_cells, error_map,
 from rocassay.reports.html.rows import encode
 from rocassay.reports.html.verdict import Gap, NotRun, Verdict, gaps, not_run, verdict
 from rocassay.reports.html.words import counted
-
 
 FEW = 8
 """Healthy ops or caught drills beyond which they are folded away, so that what needs a look comes first."""
@@ -111,7 +109,7 @@ def accuracy(assay: Assay) -> Accuracy:
     """The view model of the evaluations."""
     found, blamed = groups(assay), tuple(blames(assay))
     drawings = {row.run_id: drawing(row) for group in found for row in group.rows}
-    return Accuracy(tuple(found), drawings, AXIS, (WIDTH, HEIGHT), blamed, summary_of(blamed))
+    return Accuracy(tuple(found), drawings, AXIS, (WIDTH, HEIGHT), blamed, in_short(blamed))
 
 
 def _title(head: Verdict, assay: Assay) -> str:
