@@ -11,6 +11,7 @@ import pytest
 
 from rocassay.harness.results import Assay, CaseRecord, Check, Coordinate, RunHeader, Status
 from rocassay.reports import html
+from rocassay.suites.selftest.evaluations import assay_of, drill_case, evaluation, question
 
 pytestmark = pytest.mark.browser
 
@@ -170,3 +171,84 @@ def test_verdict_map_and_drills_are_readable_without_javascript(chromium: Any, a
     assert "differs" in text
     assert "The case table needs JavaScript" in text
     assert report().records[7].repro in text
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \" ' \x1b[31m \u202egnp " + "x" * 1_000_000
+
+
+def evaluated() -> Assay:
+    """Two configurations; a fault that breaks the answers, hostile ones, and one that changes none."""
+    dead = evaluation("+" * 4 + "-" * 36, "swap", verdict={"interval": (0.2, 0.4), "stopped_after": 14})
+    dead.questions["q0004"] = question("swap40", 4, "-", gold=HOSTILE, strict=HOSTILE, text=HOSTILE)
+    dead.questions["q0005"] = question("swap40", 5, "!", error=HOSTILE)
+    same = evaluation("+" * 40, "quiet", status="blind", verdict={"reason": HOSTILE})
+    healthy, other = evaluation("+" * 40), evaluation("+" * 40, block_size=64, run_id="other")
+    drills = (drill_case("swap"), drill_case("quiet", "cp_gather_indexer_k_quant_cache"))
+    return assay_of(healthy, dead, same, other, records=drills)
+
+
+@pytest.fixture(scope="module")
+def accuracy_address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return html.write(evaluated(), tmp_path_factory.mktemp("page") / "accuracy.html").as_uri()
+
+
+MIDDLES = """selector => [...document.querySelectorAll(selector)].map(node => {
+  const box = node.getBoundingClientRect();
+  return [box.left, (box.left + box.right) / 2, box.right];
+})"""
+
+
+def test_on_the_screen_an_interval_lies_under_the_numbers_of_its_axis(page: Any, accuracy_address: str) -> None:
+    opened(page, accuracy_address)
+    ticks = [middle for _, middle, _ in page.evaluate(MIDDLES, ".forest.axis text")]
+    zero, one = ticks[0], ticks[-1]
+    (interval, *_) = page.evaluate(MIDDLES, "tr .forest.faulted .interval")
+    (point, *_) = page.evaluate(MIDDLES, "tr .forest.faulted .point")
+    stroke = 2  # a round cap beyond each end
+    assert interval[0] == pytest.approx(zero + 0.2 * (one - zero), abs=stroke)
+    assert interval[2] == pytest.approx(zero + 0.4 * (one - zero), abs=stroke)
+    assert point[1] == pytest.approx(zero + 0.1 * (one - zero), abs=1)
+
+
+def test_hostile_answers_do_nothing_and_details_open_by_keyboard(page: Any, accuracy_address: str) -> None:
+    opened(page, accuracy_address)
+    assert page.locator("img").count() == 0
+    summary = page.locator(".blames summary").first
+    assert summary.inner_text() == "36 questions flipped: 36 lost, 0 gained"
+    assert not page.locator("table.flips").first.is_visible()
+    summary.focus()
+    page.keyboard.press("Enter")
+    text = page.locator("table.flips").first.inner_text()
+    assert "</script><script>alert(1)</script><img src=x onerror=alert(1" in text
+    assert "no answer: </script>" in text
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_kernel_beside_broken_answers_leads_to_its_cases(page: Any, accuracy_address: str) -> None:
+    opened(page, accuracy_address)
+    page.locator(".kernel a", has_text="gather").first.click()
+    assert page.locator("#shown").inner_text() == "1 record"
+    assert "fault swap" in page.locator("#rows tr").first.inner_text()
+
+
+def test_a_page_of_evaluations_only_works_without_a_case_table(page: Any, tmp_path: Path) -> None:
+    only = assay_of(evaluation("+" * 40), evaluation("-" * 40, "swap"))
+    opened(page, html.write(only, tmp_path / "only.html").as_uri())
+    page.locator(".evaluations summary").first.click()
+    copy = page.locator(".evaluations .copy").first
+    copy.click()
+    assert copy.inner_text() == "Copied"
+
+
+def test_accuracy_is_readable_without_javascript_and_fits_a_printed_page(chromium: Any, accuracy_address: str) -> None:
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 794, "height": 1123})
+    page = context.new_page()
+    page.emulate_media(media="print")
+    page.goto(accuracy_address)
+    text = page.locator("#accuracy").inner_text()
+    edges = [page.locator(f"table.{name}").first.bounding_box() for name in ("evaluations", "blames")]
+    context.close()
+    assert "1.0000 → 0.1000" in text
+    assert "Both see it." in text
+    assert "Accuracy is blind to it: the same 40 of 40 questions are right." in text
+    assert all(edge["x"] + edge["width"] <= 794 for edge in edges)
