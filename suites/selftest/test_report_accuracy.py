@@ -15,6 +15,7 @@ from rocassay.reports import html
 from rocassay.reports.accuracytable import DEFECT_HEADINGS, HEADINGS, accuracy_table, as_json, markdown
 from rocassay.reports.html.blame import Blame, blames, in_short
 from rocassay.reports.html.evaluations import groups, rows
+from rocassay.reports.html.forest import MARGIN, WIDTH
 from rocassay.reports.html.words import plain, points
 from rocassay.suites.selftest.children import Children
 from rocassay.suites.selftest.evaluations import assay_of, drill_case, evaluation, question, written
@@ -84,6 +85,7 @@ def test_what_lies_beyond_the_axis_is_drawn_at_its_end_and_what_is_unknown_is_no
     drawn, empty = plots(document)
     assert numbers(drawn, "interval") == pytest.approx((on_axis(document, 0), on_axis(document, 1)))
     assert center(drawn) == pytest.approx(on_axis(document, 1))
+    assert MARGIN <= center(drawn) <= WIDTH - MARGIN, "the mark would be cut at the edge"
     assert not re.search('class="(point|interval|floor)"', empty)
 
 
