@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 from rocassay.harness.results import Assay
 from rocassay.reports.html.blame import Blame, blames, in_short
@@ -117,9 +118,9 @@ def _fields(row: Row) -> dict[str, object]:
     return {**fields, "checks": [check.model_dump(mode="json") for check in row.checks]}
 
 
-def _finite(value: object) -> object:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _finite(part) for name, part in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {name: _finite(part) for name, part in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_finite(part) for part in cast("list[Any]", value)]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

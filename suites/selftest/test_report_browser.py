@@ -235,9 +235,9 @@ def test_a_page_of_evaluations_only_works_without_a_case_table(page: Any, tmp_pa
     only = assay_of(evaluation("+" * 40), evaluation("-" * 40, "swap"))
     opened(page, html.write(only, tmp_path / "only.html").as_uri())
     page.locator(".evaluations summary").first.click()
-    copy = page.locator(".evaluations .copy").first
-    copy.click()
-    assert copy.inner_text() == "Copied"
+    page.locator(".evaluations .copy").first.click()
+    page.locator(".evaluations .copy", has_text="Copied").wait_for(timeout=5000)
+    assert page.evaluate("String(getSelection())") == "rocassay gsm8k --run healthy40"
 
 
 def test_accuracy_is_readable_without_javascript_and_fits_a_printed_page(chromium: Any, accuracy_address: str) -> None:
