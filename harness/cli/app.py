@@ -226,6 +226,8 @@ def gsm8k(
         list[str] | None, typer.Option("--fault", help="Inject it; A+B injects both (repeatable: one run each).")
     ] = None,
     drills: Annotated[bool, typer.Option("--drills", help="Measure the accuracy under each known defect.")] = False,
+    matrix: Annotated[bool, typer.Option("--matrix", help="Every chip and page size of the embedded model.")] = False,
+    suites: Annotated[bool, typer.Option("--suites", help="List the suites of served models instead.")] = False,
     workers: Annotated[int, typer.Option("-n", "--workers", help="Processes on the interpreter. [default: cores]")] = 0,
     floor: Annotated[float | None, typer.Option("--floor", help="Accuracy that a good build certainly has.")] = None,
     drop: Annotated[float | None, typer.Option("--drop", help="Loss of accuracy that must be seen.")] = None,
@@ -239,10 +241,12 @@ def gsm8k(
     """Measure end-to-end accuracy as a statistical test; exit code 0 iff every healthy evaluation is green."""
     from rocassay.harness.cli import evaluating
 
+    if suites:
+        raise typer.Exit(evaluating.list_suites(json_))
     wanted = evaluating.Wanted(
         task=task, data=data, shots=shots, limit=limit, url=url, model=model, suite=suite, in_process=in_process,
         concurrency=concurrency, timeout=timeout, api_key_file=api_key_file, arch=arch, fp8=fp8,
-        block_size=block_size, provider=provider, engine=engine, faults=tuple(fault or ()), drills=drills,
+        block_size=block_size, provider=provider, engine=engine, faults=tuple(fault or ()), drills=drills, matrix=matrix,
         workers=workers, floor=floor, drop=drop, stop=stop, order_seed=order_seed, history=history, out=out,
         resume=resume, as_json=json_,
     )  # fmt: skip

@@ -64,6 +64,7 @@ class Wanted:
     engine: str = ""
     faults: tuple[str, ...] = ()
     drills: bool = False
+    matrix: bool = False
     workers: int = 0
     floor: float | None = None
     drop: float | None = None
@@ -88,6 +89,8 @@ def gsm8k(wanted: Wanted) -> int:
         done = [e for evaluator in _served(wanted, history) for e in _run(evaluator, wanted, history)]
     elif wanted.drills:
         done = _drilled(wanted, history)
+    elif wanted.matrix:
+        done = [e for arch, size in _chips(wanted) for e in _embedded(_on(wanted, arch, size), history)]
     else:
         done = [e for part in _combinations(wanted.faults) for e in _embedded(replace(wanted, faults=part), history)]
     console = Console(stderr=wanted.as_json)
@@ -97,6 +100,17 @@ def gsm8k(wanted: Wanted) -> int:
         Console().print_json(json.dumps([_row(evaluation) for evaluation in done]))
     console.print(f"records: {wanted.out / RESULTS}", highlight=False, soft_wrap=True)
     return exit_code(done)
+
+
+def _chips(wanted: Wanted) -> list[tuple[str, int]]:
+    """Every chip and page size of the embedded model, or of those that were named."""
+    package: Any = importlib.import_module(EMBEDDED)
+    arches = (wanted.arch,) if wanted.arch else package.ARCHES
+    return [(arch, size) for arch in arches for size in ((wanted.block_size,) if wanted.block_size else package.SIZES)]
+
+
+def _on(wanted: Wanted, arch: str, block_size: int) -> Wanted:
+    return replace(wanted, arch=arch, block_size=block_size)
 
 
 def exit_code(done: Sequence[Evaluation]) -> int:
@@ -117,6 +131,10 @@ def _check(wanted: Wanted) -> None:
     if wanted.served and (wanted.drills or wanted.faults):
         what = "--drills" if wanted.drills else "--fault"
         raise AccuracyError(f"{what} injects defects into the embedded model; leave out --url and --in-process")
+    if wanted.matrix and (wanted.served or wanted.drills or wanted.faults):
+        raise AccuracyError(
+            "--matrix asks the healthy embedded model on every chip; leave out --url, --drills, --fault"
+        )
     if wanted.provider == "torch" and (wanted.drills or wanted.faults):
         raise AccuracyError("--provider torch has no kernels, so no defect would be injected; leave out one of the two")
     if task == "retrieval" and not wanted.served:
@@ -147,6 +165,30 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
     header, verdict = evaluation.header, evaluation.verdict
     names = {"configuration": header.configuration, "task": header.fingerprint.task, "faults": header.faults}
     return {**names, "repeats": header.repeats, **(verdict.model_dump(mode="json") if verdict else {})}
+
+
+def list_suites(as_json: bool) -> int:
+    """How the suites' models are served, what their selection needs, and what others scored."""
+    from rocassay.harness.accuracy.served_suites import served_suites
+
+    suites = served_suites().values()
+    if as_json:
+        Console().print_json(json.dumps([suite.model_dump(mode="json") for suite in suites]))
+        return 0
+    console = Console()
+    for suite in suites:
+        fewest = suite.selecting_shots or "an unknown number of"
+        console.print(f"[bold]{suite.name}[/] on {' and '.join(suite.archs)}", highlight=False)
+        lines = [suite.command(), f"selection decides beyond {suite.reach} prompt tokens: {fewest} shots and more"]
+        for one in suite.published:
+            of, found = (
+                f"{one.model}, {one.shots or 'unknown'} shots",
+                f"{one.accuracy} ({one.filter or 'filter unknown'}",
+            )
+            lines.append(f"published for {of}: {found}; {one.setting}; {one.source})")
+        for line in lines:
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    return 0
 
 
 def with_lengths(wanted: Wanted, lengths: tuple[int, ...]) -> Wanted:

@@ -170,7 +170,7 @@ class AccuracyRecord(Model):
     decided_by: tuple[str, ...] = ()
     """Names of the checks whose own status is that of the verdict; empty when it is green or refused."""
     asked: int
-    """Questions with a record."""
+    """Questions that the verdict is about: all with a record, or those before the sequential test stopped the run."""
     correct: int
     """Right answers among them, strict."""
     correct_flexible: int

@@ -18,6 +18,9 @@ from rocassay.suites.gsm8k.synthetic import synthetic
 BASELINE = Path(__file__).parent / "weights" / "baseline.json"
 """Good runs of the shipped weights, question by question; `python -m rocassay.suites.gsm8k.baseline` made it."""
 
+ARCHES, SIZES = ("gfx942", "gfx950"), (1, 16, 64)
+"""Chips, each with its own FP8 flavour, and page sizes of the caches."""
+
 FEW = 32
 """Questions of a run on the interpreter."""
 
