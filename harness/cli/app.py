@@ -246,9 +246,9 @@ def gsm8k(
     wanted = evaluating.Wanted(
         task=task, data=data, shots=shots, limit=limit, url=url, model=model, suite=suite, in_process=in_process,
         concurrency=concurrency, timeout=timeout, api_key_file=api_key_file, arch=arch, fp8=fp8,
-        block_size=block_size, provider=provider, engine=engine, faults=tuple(fault or ()), drills=drills, matrix=matrix,
-        workers=workers, floor=floor, drop=drop, stop=stop, order_seed=order_seed, history=history, out=out,
-        resume=resume, as_json=json_,
+        block_size=block_size, provider=provider, engine=engine, faults=tuple(fault or ()), drills=drills,
+        matrix=matrix, workers=workers, floor=floor, drop=drop, stop=stop, order_seed=order_seed, history=history,
+        out=out, resume=resume, as_json=json_,
     )  # fmt: skip
     if length:
         wanted = evaluating.with_lengths(wanted, tuple(length))
