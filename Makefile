@@ -10,10 +10,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HAS_GPU_TORCH := $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null
 
-.PHONY: help setup assay test lint types drills lock clean
+.PHONY: help setup assay accuracy test lint types drills lock clean
 
 help:
-	@echo 'make assay   set up, judge every shipped kernel (quick tier), drill every fault, write $(OUT)/report.html'
+	@echo 'make assay   set up, judge every shipped kernel (quick tier), drill every fault, ask the embedded model,'
+	@echo '             write $(OUT)/report.html'
+	@echo 'make accuracy  measure what each known defect costs end to end, write $(OUT)/accuracy/report.html'
 	@echo 'make test    set up, lint, check types, run all tests'
 	@echo 'make drills  inject every fault and demand a red verdict for each'
 	@echo 'make lock    resolve the locked set anew'
@@ -38,7 +40,13 @@ setup: $(READY)
 
 assay: $(READY)
 	@$(BIN)/rocassay run --tier quick --drills --workers $(WORKERS) --out $(OUT); verdict=$$?; \
+	$(BIN)/rocassay gsm8k --out $(OUT) || verdict=1; \
 	$(BIN)/rocassay report html $(OUT) || true; exit $$verdict
+
+# The cost of each known defect end to end, beside what the kernels' own drills say.
+accuracy: $(READY)
+	@$(BIN)/rocassay gsm8k --drills --out $(OUT)/accuracy; verdict=$$?; \
+	$(BIN)/rocassay report html $(OUT)/accuracy || true; exit $$verdict
 
 drills: $(READY)
 	$(BIN)/rocassay drill --workers $(WORKERS)
