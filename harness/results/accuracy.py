@@ -201,6 +201,14 @@ class Evaluation:
         return sorted(self.questions.values(), key=lambda record: record.place)
 
     @property
+    def judged(self) -> list[QuestionRecord]:
+        """Answers that the verdict is about, in order.
+
+        Of a run that was stopped only the beginning of the permutation is a fair sample: short answers end first.
+        """
+        return self.in_order[: self.verdict.stopped_after if self.verdict else None]
+
+    @property
     def subject(self) -> tuple[str, str, int, tuple[str, ...]]:
         """What is asked of what: configuration, task, shots, faults."""
         asked = self.header.fingerprint

@@ -79,7 +79,7 @@ def _of_fault(assay: Assay, faulted: Evaluation, sound: Evaluation | None) -> Bl
     pairs = pairs_of(faulted, sound)
     lost, gained = flipped(pairs)
     effect = _effect(faulted, sound, len(lost) - len(gained))
-    answers = [after for _, after in pairs] or faulted.in_order
+    answers = [after for _, after in pairs] or faulted.judged
     return Blame(
         label=" + ".join(header.faults),
         faults=header.faults,

@@ -126,7 +126,7 @@ def _first_look(every: Sequence[Evaluation], evaluation: Evaluation) -> Evaluati
 
 
 def _row(evaluation: Evaluation, part: str) -> Row:
-    header, verdict, answers = evaluation.header, evaluation.verdict, evaluation.in_order
+    header, verdict, answers = evaluation.header, evaluation.verdict, evaluation.judged
     shots = header.fingerprint.shots
     done = f"{len(answers)} of {header.planned} questions are answered; `rocassay gsm8k --resume` completes it"
     return Row(

@@ -45,7 +45,7 @@ def counterpart(faulted: Evaluation, sound: Sequence[Evaluation]) -> Evaluation 
 def pairs_of(faulted: Evaluation, sound: Evaluation | None) -> list[Pair]:
     """Answers to the questions that both runs have, in the order of asking."""
     before = sound.questions if sound else {}
-    return [(before[after.id], after) for after in faulted.in_order if after.id in before]
+    return [(before[after.id], after) for after in faulted.judged if after.id in before]
 
 
 def flipped(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -90,9 +90,9 @@ def test_what_lies_beyond_the_axis_is_drawn_at_its_end_and_what_is_unknown_is_no
 
 
 def test_a_row_counts_what_went_into_its_number() -> None:
-    (row,) = rows(assay_of(evaluation("++-?~!", planned=9, status="undecided", verdict={"stopped_after": 5})))
+    (row,) = rows(assay_of(evaluation("++-?~!", planned=9, status="undecided", verdict={"stopped_after": 6})))
     assert (row.asked, row.planned, row.correct, row.correct_flexible) == (6, 9, 2, 3)
-    assert (row.invalid, row.truncated, row.errors, row.stopped_after) == (2, 1, 1, 5)
+    assert (row.invalid, row.truncated, row.errors, row.stopped_after) == (2, 1, 1, 6)
     text = visible(html.render(assay_of(evaluation("++-?~!", status="undecided"))))
     assert "0.3333 2 / 6 3 – 2 · 1 · 1 12 s undecided" in text
 
@@ -202,12 +202,12 @@ def test_a_fault_that_broke_the_answers_stands_beside_its_kernel() -> None:
         ("gather", 2, 2, ("bytes",), "block 3, token 1, byte 16"),
         ("all", 1, 1, ("bytes",), "block 3, token 1, byte 16"),
     ]
-    assert (found.healthy, found.accuracy, found.shared, found.stopped_after) == (1.0, 0.025, 40, 14)
-    assert points(found.drop or 0) == "−97.5 points"
+    assert (found.healthy, found.accuracy, found.shared, found.stopped_after) == (1.0, 1 / 14, 14, 14)
+    assert points(found.drop or 0) == "−92.9 points"
     assert (found.effect, found.sentence) == ("broken", "Both see it.")
     text = visible(html.render(assay_of(evaluation(GOOD), faulted, records=drills)))
     assert "gather 2 / 2 bytes · block 3, token 1, byte 16" in text
-    assert "1.0000 → 0.0250 on the same 40 questions −97.5 14 Both see it." in text
+    assert "1.0000 → 0.0714 on the same 14 questions −92.9 14 Both see it." in text
 
 
 @pytest.mark.parametrize("status", ["blind", "green", "red"])
@@ -384,7 +384,7 @@ def test_caught_faults_are_folded_away_and_holes_are_not() -> None:
 
 def whole() -> Any:
     return assay_of(
-        evaluation(GOOD), evaluation(DEAD, "swap", verdict={"stopped_after": 14}), records=(drill_case("swap"),)
+        evaluation(GOOD), evaluation(DEAD, "swap", verdict={"stopped_after": 40}), records=(drill_case("swap"),)
     )
 
 
@@ -395,7 +395,7 @@ def test_markdown_holds_both_tables_with_as_many_columns_in_every_line() -> None
         assert {line.count("|") for line in table.splitlines()} == {len(headings) + 1}
     assert "| swap | red, as wanted | 0.0250 |" in first
     assert (
-        "| gather 1 / 1: bytes; first wrong: block 3, token 1, byte 16 | Both see it. | 1.0000 → 0.0250 | −97.5 | 14 |"
+        "| gather 1 / 1: bytes; first wrong: block 3, token 1, byte 16 | Both see it. | 1.0000 → 0.0250 | −97.5 | 40 |"
         in second
     )
     assert said == "Of 1 injected defect, a kernel's own case goes red for 1, and the answers fall for 1."

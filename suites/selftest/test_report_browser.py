@@ -178,7 +178,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \" ' \
 
 def evaluated() -> Assay:
     """Two configurations; a fault that breaks the answers, hostile ones, and one that changes none."""
-    dead = evaluation("+" * 4 + "-" * 36, "swap", verdict={"interval": (0.2, 0.4), "stopped_after": 14})
+    dead = evaluation("+" * 4 + "-" * 36, "swap", verdict={"interval": (0.2, 0.4), "stopped_after": 40})
     dead.questions["q0004"] = question("swap40", 4, "-", gold=HOSTILE, strict=HOSTILE, text=HOSTILE)
     dead.questions["q0005"] = question("swap40", 5, "!", error=HOSTILE)
     same = evaluation("+" * 40, "quiet", status="blind", verdict={"reason": HOSTILE})
