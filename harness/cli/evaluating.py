@@ -21,7 +21,7 @@ from rocassay.harness.accuracy.tasks import Task, gsm8k_from_hub, gsm8k_from_pat
 from rocassay.harness.cli.answering import Bar, print_evaluation, print_table
 from rocassay.harness.cli.console import table_console
 from rocassay.harness.options import HISTORY, RESULTS, Options
-from rocassay.harness.results import Evaluation, Fingerprint, ResultsWriter, read, set_aside_cut_tail
+from rocassay.harness.results import Evaluation, Fingerprint, ResultsWriter, configuration_of, read, set_aside_cut_tail
 
 EMBEDDED = "rocassay.suites.gsm8k.evaluation"
 """Module that holds the embedded model; the harness itself knows no model."""
@@ -354,7 +354,7 @@ def _accepted(subject: Subject, history: History) -> BaselineOf:
     """The runs that somebody accepted, and the latest green ones."""
 
     def found(fingerprint: Fingerprint) -> tuple[Sequence[Run], Sequence[Run]]:
-        configuration = _configuration(subject)
+        configuration = configuration_of(subject)
         good = history.runs_of_baseline(configuration, fingerprint)
         return good, history.latest_green(configuration, fingerprint, RECENT)
 
@@ -370,11 +370,6 @@ def _shipped(shipped: Any, subject: Subject, history: History) -> BaselineOf:
         return runs or shipped(fingerprint), recent
 
     return found
-
-
-def _configuration(subject: Subject) -> str:
-    parts = [subject.model, subject.arch, subject.fp8, f"bs{subject.block_size}" if subject.block_size else ""]
-    return " ".join(part for part in (*parts, subject.kv_dtype, subject.provider, subject.engine) if part)
 
 
 def _best_engine() -> str:

@@ -15,6 +15,7 @@ from rocassay.harness.results.accuracy import (
     Fingerprint,
     Finish,
     QuestionRecord,
+    configuration_of,
     latest,
 )
 from rocassay.harness.results.assay import Assay, finished_keys, read, summary
@@ -58,6 +59,7 @@ __all__ = [
     "RunEnd",
     "RunHeader",
     "Status",
+    "configuration_of",
     "finished_keys",
     "json_schema",
     "latest",

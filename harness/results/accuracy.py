@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -45,6 +45,32 @@ class Fingerprint(Model):
         return tuple(
             f"{name}: {mine[name]!r} here, {theirs[name]!r} there" for name in mine if mine[name] != theirs[name]
         )
+
+
+class Judged(Protocol):
+    """Whatever says which model, chip, cache and kernels are judged."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def arch(self) -> str: ...  # noqa: D102
+    @property
+    def fp8(self) -> str: ...  # noqa: D102
+    @property
+    def block_size(self) -> int: ...  # noqa: D102
+    @property
+    def kv_dtype(self) -> str: ...  # noqa: D102
+    @property
+    def provider(self) -> str: ...  # noqa: D102
+    @property
+    def engine(self) -> str: ...  # noqa: D102
+
+
+def configuration_of(judged: Judged) -> str:
+    """What is judged, in words; what is empty or 0 is left out."""
+    size = f"bs{judged.block_size}" if judged.block_size else ""
+    parts = (judged.model, judged.arch, judged.fp8, size, judged.kv_dtype, judged.provider, judged.engine)
+    return " ".join(part for part in parts if part)
 
 
 class EvalHeader(Model):
@@ -100,8 +126,7 @@ class EvalHeader(Model):
     @property
     def configuration(self) -> str:
         """What is judged, in words that history and reports group by; faults are no part of it."""
-        parts = [self.model, self.arch, self.fp8, f"bs{self.block_size}" if self.block_size else "", self.kv_dtype]
-        return " ".join(part for part in (*parts, self.provider, self.engine) if part)
+        return configuration_of(self)
 
 
 class QuestionRecord(Model):

@@ -11,7 +11,7 @@ from rocassay.harness.cases import Case, Value
 from rocassay.harness.engines.base import Engine
 from rocassay.harness.faults import Fault, fault_named
 from rocassay.harness.implementation import Implementation
-from rocassay.harness.ops import DRILLS, SUITES, Op, op_named
+from rocassay.harness.ops import SUITES, Op, op_named
 from rocassay.harness.providers import Provider
 
 
@@ -76,6 +76,3 @@ def faults_named(names: tuple[str, ...]) -> tuple[Fault, ...]:
 
         discover()
     return tuple(fault_named(name) for name in names)
-
-
-__all__ = ["DRILLS", "Calls", "Counts", "faults_named"]
