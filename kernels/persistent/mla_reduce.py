@@ -5,6 +5,7 @@ output 0 and the LSE -inf, as the merge of attention states has it, and never Na
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import torch
@@ -63,22 +64,28 @@ def _mla_reduce_kernel(
         total = tl.zeros([ROWS], tl.float32)
         result = tl.zeros([ROWS, DIMS], tl.float32)
         for start in range(first, last, PARTS):
-            part = start + tl.arange(0, PARTS)
-            here = known[:, None] & (part < last)[None, :]
-            slot = tl.load(reduce_partial_map + part, mask=part < last, other=0)
-            part_row = (slot[None, :] + local[:, None]).to(tl.int64)
-            lse_at = part_row * part_lse_stride + head[:, None]
-            lse = tl.load(partial_lse + lse_at, mask=here, other=float("-inf"))
-            # What a part without a visible key holds is not read: 0 * NaN would be NaN.
-            live = lse > float("-inf")
-            highest = tl.maximum(peak, tl.max(lse, axis=1))
+            highest = peak
+            for step in tl.static_range(PARTS):
+                slot = tl.load(reduce_partial_map + start + step, mask=start + step < last, other=0)
+                lse_at = (slot + local).to(tl.int64) * part_lse_stride + head
+                lse = tl.load(partial_lse + lse_at, mask=known & (start + step < last), other=float("-inf"))
+                highest = tl.maximum(highest, lse)
             rescale = tl.exp(peak - highest)
-            weight = tl.exp(lse - highest[:, None])
-            part_base = part_row * part_row_stride + head.to(tl.int64)[:, None] * part_head_stride
-            value_at = part_base[:, :, None] + dim[None, None, :]
-            value = tl.load(partial_output + value_at, mask=live[:, :, None], other=0.0)
-            total = total * rescale + tl.sum(weight, axis=1)
-            result = result * rescale[:, None] + tl.sum(value * weight[:, :, None], axis=1)
+            total = total * rescale
+            result = result * rescale[:, None]
+            # One part after the other: over a tile of them the order of a sum would depend on the strides.
+            for step in tl.static_range(PARTS):
+                slot = tl.load(reduce_partial_map + start + step, mask=start + step < last, other=0)
+                part_row = (slot + local).to(tl.int64)
+                lse_at = part_row * part_lse_stride + head
+                lse = tl.load(partial_lse + lse_at, mask=known & (start + step < last), other=float("-inf"))
+                # What a part without a visible key holds is not read: 0 * NaN would be NaN.
+                live = lse > float("-inf")
+                weight = tl.exp(lse - highest)
+                part_base = part_row * part_row_stride + head.to(tl.int64) * part_head_stride
+                value = tl.load(partial_output + part_base[:, None] + dim[None, :], mask=live[:, None], other=0.0)
+                total += weight
+                result += value * weight[:, None]
             peak = highest
         # No part sees a key: the sum of no value is 0, whatever it is divided by.
         share = 1.0 / tl.where(total == 0.0, 1.0, total)
@@ -152,4 +159,6 @@ def mla_reduce(
         ROWS=variant.rows,
         PARTS=variant.parts,
         num_warps=variant.num_warps,
+        # Fused or not would depend on the strides; so every layout gives the same bits.
+        enable_fp_fusion=False,
     )

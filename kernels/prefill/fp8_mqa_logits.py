@@ -208,6 +208,7 @@ def fp8_mqa_logits(
         FORMAT=variant.fp8,
         NATIVE=variant.native,
         HALF_DOT=variant.dot == "fp16",
+        enable_fp_fusion=False,
         **variant.options,
     )
 

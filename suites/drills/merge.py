@@ -130,7 +130,7 @@ _fault(
     "redundant-cast-copy",
     "vllm-project/vllm#42509",
     "the result is cast into a temporary and copied into the output it already lies in: right, and twice the traffic",
-    ChangeSource(MODULE, "num_warps=variant.num_warps,", "num_warps=variant.num_warps); output.copy_(output.float()"),
+    ChangeSource(MODULE, "enable_fp_fusion=False,", "enable_fp_fusion=False); output.copy_(output.float()"),
     lambda case: case["dtype"] != "fp32",
     frozenset({"allocations"}),
 )

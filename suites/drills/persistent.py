@@ -278,7 +278,7 @@ _fault(
     "ROCm/aiter#3641",
     "parts without keys take part in the merge with whatever lies in their output",
     REDUCE,
-    _line(REDUCE, 'live = lse > float("-inf")', "live = here"),
+    _line(REDUCE, 'live = lse > float("-inf")', "live = known & (start + step < last)"),
     _groups,
 )
 
@@ -287,7 +287,7 @@ _fault(
     "vllm-project/vllm#43919",
     "the parts' natural LSEs are read as powers of two",
     REDUCE,
-    _line(REDUCE, "weight = tl.exp(lse - highest[:, None])", "weight = tl.exp2(lse - highest[:, None])"),
+    _line(REDUCE, "weight = tl.exp(lse - highest)", "weight = tl.exp2(lse - highest)"),
     _groups,
 )
 
@@ -308,8 +308,8 @@ _fault(
     REDUCE,
     _line(
         REDUCE,
-        "weight = tl.exp(lse - highest[:, None])",
-        "weight = tl.where(live, 1.0, tl.exp(lse - highest[:, None]))",
+        "weight = tl.exp(lse - highest)",
+        "weight = tl.where(live, 1.0, tl.exp(lse - highest))",
     ),
     _groups,
 )
@@ -321,8 +321,8 @@ _fault(
     REDUCE,
     _line(
         REDUCE,
-        "part_base = part_row * part_row_stride + head.to(tl.int64)[:, None] * part_head_stride",
-        "part_base = part_row.to(tl.int32) * part_row_stride.to(tl.int32) + head[:, None] * part_head_stride",
+        "part_base = part_row * part_row_stride + head.to(tl.int64) * part_head_stride",
+        "part_base = part_row.to(tl.int32) * part_row_stride.to(tl.int32) + head * part_head_stride",
     ),
     lambda case: case.recipe == "wide",
     VALUES | MEMORY,
