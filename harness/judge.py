@@ -22,7 +22,7 @@ from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Operands, Stream, digest, mismatch
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
-from rocassay.harness.probes import EVERY_OP, RELAUNCHING, Observation
+from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
 from rocassay.harness.probes.allocations import counted
 from rocassay.harness.probes.host_sync import watched
 from rocassay.harness.probes.probe import Probe, Relaunch, Second
@@ -152,7 +152,7 @@ class Judge:
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
             allowance=op.allocations,
         )
-        probes = [probe.check(seen) for probe in self._probes(op, case, fault)]
+        probes = [probe.check(seen) for probe in self._probes(op, case, fault, run.trace)]
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
@@ -173,11 +173,12 @@ class Judge:
             digest=prepared.digest,
         )
 
-    def _probes(self, op: Op, case: Case, fault: Fault | None) -> Iterator[Probe]:
+    def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:
         """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
         worth = self.tier == "nightly" or op.probed(case)
         own = (probe for probe in op.probes if probe not in EVERY_OP)
-        for probe in (*EVERY_OP, *own, *RELAUNCHING):
+        found = (probe for probe in OF_FINDINGS if probe.kinds & trace.watched)
+        for probe in (*EVERY_OP, *found, *own, *RELAUNCHING):
             if not probe.reruns or (worth if fault is None else probe.name in fault.caught_by):
                 yield probe
 
@@ -257,7 +258,7 @@ def shared(case: Case) -> Case:
 def _counts(trace: Trace, outputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
     programs = sum(x * y * z for x, y, z in (launch.grid for launch in trace.launches))
     elements = sum(tensor.numel() for tensor in outputs.values())
-    return {"launches": len(trace.launches), "programs": programs, "elements": elements}
+    return {"launches": len(trace.launches), "programs": programs, "elements": elements, **trace.counts}
 
 
 _UNTRUSTED = ("peer", "inputs-digest")

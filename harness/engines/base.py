@@ -16,7 +16,30 @@ if TYPE_CHECKING:
 
     from rocassay.harness.arch import Target
 
-FindingKind: TypeAlias = Literal["out_of_bounds_read", "out_of_bounds_write"]
+FindingKind: TypeAlias = Literal[
+    "out_of_bounds_read",
+    "out_of_bounds_write",
+    "suppressed",
+    "misaligned",
+    "local_race",
+    "local_out_of_bounds",
+    "missing_wait",
+    "write_conflict",
+    "read_conflict",
+    "uninitialised",
+    "divergent_barrier",
+]
+"""What an engine may find of a launch beside its values.
+
+out_of_bounds_*: an access outside every tensor (atomics count as writes); suppressed: one that the hardware drops in
+silence, though the kernel did not mask it; misaligned; local_race: two waves touch local memory in no order;
+local_out_of_bounds: an access outside the workgroup's local memory; missing_wait: a register is used before its load
+has arrived; write_conflict, read_conflict: two workgroups touch a byte in no order; uninitialised: an output depends
+on what nothing has written; divergent_barrier: not all waves of a workgroup reach a barrier.
+"""
+
+OUT_OF_BOUNDS: frozenset[FindingKind] = frozenset(["out_of_bounds_read", "out_of_bounds_write"])
+"""What every engine that watches accesses finds."""
 
 
 class UnknownEngine(RocassayError, ValueError):
@@ -29,16 +52,17 @@ class EngineUnavailable(RocassayError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A memory access outside every tensor that the launch was given.
+    """Something that a launch did and that its outputs need not show.
 
     Attributes:
-        kind: "out_of_bounds_read" or "out_of_bounds_write" (atomics count as writes).
+        kind: what it is.
         kernel: name of the launched kernel.
-        tensor: the argument whose bytes are nearest to the first such access.
+        tensor: the argument whose bytes are nearest to the first such access, local memory or a register.
         byte_offset: of the first such access, from that tensor's first byte; negative is before it.
         program: (x, y, z) of the first program instance that did it.
         line: line in the kernel's source file, None where the engine does not know it.
         lanes: how many accesses of this kind the launch made at this line near this tensor.
+        sentence: the finding in words, where the engine says more than these fields do.
     """
 
     kind: FindingKind
@@ -48,6 +72,13 @@ class Finding:
     program: tuple[int, int, int]
     line: int | None
     lanes: int
+    sentence: str = ""
+
+    def __str__(self) -> str:
+        """Kind, kernel, line and program, then what happened there."""
+        line = f" at line {self.line}" if self.line else ""
+        where = f"{self.kind.replace('_', ' ')} in {self.kernel}{line}, program {self.program}: "
+        return where + (self.sentence or f"byte {self.byte_offset} relative to {self.tensor}, {self.lanes} lanes")
 
 
 def _no_launches() -> list[Launch]:
@@ -60,6 +91,10 @@ def _no_findings() -> list[Finding]:
 
 def _nothing() -> list[str]:
     return []
+
+
+def _no_counts() -> dict[str, int]:
+    return {}
 
 
 @dataclass(slots=True)
@@ -77,6 +112,10 @@ class Trace:
 
     Every lane that may load counts, a byte that is loaded twice counts twice.
     """
+    watched: frozenset[FindingKind] = frozenset()
+    """Kinds of findings that this engine looks for."""
+    counts: dict[str, int] = field(default_factory=_no_counts)
+    """What the launches cost, where the engine counts it: the same on every machine."""
 
 
 @runtime_checkable
@@ -136,6 +175,7 @@ class CapturesGraphs(Protocol):
 
 _ENGINES: dict[str, str] = {
     "interpreter": "rocassay.harness.engines.interpreter:InterpreterEngine",
+    "isa": "rocassay.harness.engines.isa.engine:IsaEngine",
     "device": "rocassay.harness.engines.device:DeviceEngine",
 }
 

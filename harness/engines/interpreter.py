@@ -25,7 +25,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from rocassay.harness import fp8 as fp8_formats
 from rocassay.harness.engines import language
-from rocassay.harness.engines.base import EngineUnavailable, Trace
+from rocassay.harness.engines.base import OUT_OF_BOUNDS, EngineUnavailable, Trace
 from rocassay.harness.engines.builder import Handle
 from rocassay.harness.engines.language import BUILDER, SEMANTIC
 from rocassay.harness.engines.launch import Launch, intercepted
@@ -73,7 +73,7 @@ class InterpreterEngine:
         problem = self._problem()
         if problem is not None:
             raise EngineUnavailable(problem)
-        trace = Trace(reads={})
+        trace = Trace(reads={}, watched=OUT_OF_BOUNDS)
 
         def handle(launch: Launch, _proceed: Callable[..., Any]) -> None:
             trace.launches.append(launch)

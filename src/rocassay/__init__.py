@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rocassay.harness.engines import isa as isa
     from rocassay.harness.results import CaseRecord
 
 __version__ = "0.1.0"
 
 
+def __getattr__(name: str) -> object:
+    """`rocassay.isa`, the machine-code engine, is imported when it is first asked for: it needs torch and Triton."""
+    if name == "isa":
+        import importlib
+
+        return importlib.import_module("rocassay.harness.engines.isa")
+    raise AttributeError(f"module 'rocassay' has no attribute {name!r}")
+
+
 def judge(case: str, *, provider: str = "rocassay", engine: str = "", fault: str = "") -> CaseRecord:
     """Judge one case by its id and return the record: status, every gate and probe, the first wrong coordinate.
 
-    engine: "interpreter" or "device"; by default the GPU where there is one. fault: inject this defect first.
+    engine: "interpreter", "isa" or "device"; by default the GPU where there is one. fault: inject this defect first.
     Raises RocassayError for an id, provider, engine or fault that does not exist.
     """
     from rocassay.harness.cases import Case
