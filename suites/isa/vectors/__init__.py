@@ -1,0 +1,1 @@
+"""Recorded results of the ISA documents' pseudocode."""
