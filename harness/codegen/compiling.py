@@ -1,10 +1,12 @@
-"""Cross-compilation of kernel launches and what their code objects say, without a GPU."""
+"""Cross-compilation of kernel launches, and what a code object's metadata say."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,13 +43,19 @@ class CodeObject:
     """Shared memory of one program, in bytes."""
 
     spills: int
-    """Vector registers spilled to memory; 0 for PTX, whose registers are assigned later."""
+    """Vector registers spilled, to memory or to accumulation registers; 0 for PTX, which assigns registers later."""
+
+    scalar_spills: int
+    """Scalar registers spilled to lanes of vector registers; 0 for PTX."""
 
     scratch_bytes: int
     """Private memory of one lane in bytes, spills included; 0 for PTX."""
 
     vgprs: int
     """Vector registers of one wave, accumulation registers included; 0 for PTX."""
+
+    sgprs: int
+    """Scalar registers of one wave; 0 for PTX."""
 
     ir: str
     """The kernel before anything of the target is decided: Triton's IR, or Gluon's with its layouts."""
@@ -72,15 +80,13 @@ def captured(launcher: Callable[[], Any]) -> list[Launch]:
 def compile_launch(launch: Launch, arch: str) -> CodeObject:
     """Compile exactly what `launch` would run on `arch`, argument specialisation included.
 
-    Tensors may live anywhere, their alignment and extent count as they do in a launch. Floating-point
-    fusion is on unless the launch says otherwise. Raises UnknownArch for a target that is neither a gfx
-    profile nor one of `CUDA_ARCHES`, and whatever Triton raises for a kernel that does not compile.
+    Tensors may live anywhere, their alignment and extent count as they do in a launch. Raises UnknownArch for a
+    target that is neither a gfx profile nor one of `CUDA_ARCHES`, and whatever Triton raises for a kernel that does
+    not compile.
     """
-    target = _target(arch)
-    options = {"enable_fp_fusion": True, **launch.options}
-    if target.backend == "cuda":
-        options = {name: value for name, value in options.items() if name not in _AMD_ONLY}
-    compiled: Any = triton.compile(_source(launch, target, options), target=target, options=options)
+    target = target_of(arch)
+    options = options_of(launch, target)
+    compiled: Any = triton.compile(source_of(launch, target, options), target=target, options=options)
     text: str = compiled.asm["amdgcn" if target.backend == "hip" else "ptx"]
     binary: bytes = compiled.asm["hsaco" if target.backend == "hip" else "cubin"]
     return CodeObject(
@@ -89,14 +95,38 @@ def compile_launch(launch: Launch, arch: str) -> CodeObject:
         asm=text,
         lds_bytes=int(compiled.metadata.shared),
         spills=_metadata(text, "vgpr_spill_count"),
+        scalar_spills=_metadata(text, "sgpr_spill_count"),
         scratch_bytes=_metadata(text, "private_segment_fixed_size"),
         vgprs=_metadata(text, "vgpr_count"),
+        sgprs=_metadata(text, "sgpr_count"),
         ir=compiled.asm["ttir" if "ttir" in compiled.asm else "ttgir"],
         digest=hashlib.sha256(binary).hexdigest(),
     )
 
 
-def _target(arch: str) -> GPUTarget:
+def prepare() -> None:
+    """What every process would do again: Triton's digest of its own files, and the import of Gluon where there is one.
+
+    Nothing is compiled.
+    """
+    for module in (triton.compiler.compiler, triton.runtime.cache):
+        digest: Callable[[], str] | None = getattr(module, "triton_key", None)
+        if digest is not None:
+            digest()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton.experimental.gluon")
+
+
+def options_of(launch: Launch, target: GPUTarget) -> dict[str, Any]:
+    """The compiler's options: floating-point fusion is on unless the launch says otherwise."""
+    options = {"enable_fp_fusion": True, **launch.options}
+    if target.backend == "cuda":
+        return {name: value for name, value in options.items() if name not in _AMD_ONLY}
+    return options
+
+
+def target_of(arch: str) -> GPUTarget:
+    """What Triton compiles for; UnknownArch for a name that is no gfx profile and not in `CUDA_ARCHES`."""
     if arch in CUDA_ARCHES:
         return GPUTarget("cuda", int(arch.removeprefix("sm")), 32)
     if arch not in PROFILES:
@@ -104,7 +134,7 @@ def _target(arch: str) -> GPUTarget:
     return GPUTarget("hip", arch, profile(arch).wave_size)
 
 
-def _source(launch: Launch, target: GPUTarget, options: dict[str, Any]) -> ASTSource:
+def source_of(launch: Launch, target: GPUTarget, options: dict[str, Any]) -> ASTSource:
     """The source as `JITFunction.run` would build it from the launch's arguments."""
     kernel = launch.kernel
     backend = make_backend(target)
