@@ -129,11 +129,43 @@ class BenchRecord(Model):
         return f"{self.op}:{self.name}"
 
 
-Line = Annotated[MachineRecord | BenchRecord, Field(discriminator="kind")]
-_LINE: TypeAdapter[MachineRecord | BenchRecord] = TypeAdapter(Line)
+class CostRecord(Model):
+    """What one case costs as machine code, counted."""
+
+    kind: Literal["cost"] = "cost"
+    """Discriminator of the line."""
+    schema_version: int = SCHEMA_VERSION
+    """Version of this schema."""
+    case: str
+    """Case id."""
+    op: str
+    """Operation."""
+    arch: str
+    """Chip whose code was run."""
+    provider: str
+    """Whose implementation."""
+    fault: str | None = None
+    """Injected fault, if any."""
+    status: Literal["counted", "wrong"]
+    """`wrong`: the outputs did not pass their gates, or nothing ran."""
+    reason: str = ""
+    """One sentence: why there are no counts."""
+    kernels: tuple[str, ...] = ()
+    """What was launched, in order."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Totals by name; what is not there is 0."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of everything that compiles and computes."""
+    commit: str = ""
+    """Commit of the checkout."""
 
 
-def append(path: Path, record: MachineRecord | BenchRecord) -> None:
+Record = MachineRecord | BenchRecord | CostRecord
+Line = Annotated[Record, Field(discriminator="kind")]
+_LINE: TypeAdapter[Record] = TypeAdapter(Line)
+
+
+def append(path: Path, record: Record) -> None:
     """Add one line and force it to disk; ResultsError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +177,7 @@ def append(path: Path, record: MachineRecord | BenchRecord) -> None:
         raise ResultsError(f"cannot write {path}: {error.strerror}; choose another --out") from error
 
 
-def read(path: Path) -> Iterator[MachineRecord | BenchRecord]:
+def read(path: Path) -> Iterator[Record]:
     """All records of a file; a last line that a kill cut short is left out. ResultsError for any other bad line."""
     if not path.exists():
         return

@@ -37,7 +37,7 @@ Fp8s = Annotated[list[str] | None, typer.Option("--fp8", help="Only this FP8 fla
 Blocks = Annotated[list[int] | None, typer.Option("--block-size", help="Only this block size (repeatable).")]
 Provider = Annotated[str, typer.Option("--provider", help="Whose implementation: rocassay, torch, or an entry point.")]
 EngineName = Annotated[
-    str, typer.Option("--engine", help="interpreter or device. [default: the GPU, else interpreter]")
+    str, typer.Option("--engine", help="interpreter, isa or device. [default: the GPU, else interpreter]")
 ]
 TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
@@ -185,16 +185,64 @@ def bench(
     words: Annotated[
         list[str] | None, typer.Option("--filter", help="Only benches whose id contains this (repeatable, all).")
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="device: time on a GPU; isa: count the machine code's cost on any machine.")
+    ] = "device",
+    against: Annotated[
+        Path | None, typer.Option("--against", help="isa: compare with this file. [default: the recorded counts]")
+    ] = None,
+    record: Annotated[bool, typer.Option("--record", help="isa: keep these counts as the recorded ones.")] = False,
+    provider: Provider = "rocassay",
+    fault: Annotated[str, typer.Option("--fault", help="isa: what this injected defect costs.")] = "",
+    workers: Annotated[int, typer.Option("-n", "--workers", help="isa: processes. [default: cores]")] = 0,
     json_: Json = False,
     out: Annotated[Path, typer.Option("--out", help="File that records are appended to.")] = OUT / "bench.jsonl",
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what --out holds already.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the ids of the benches; needs no device.")] = False,
 ) -> None:
-    """Time the shipped kernels on a device, verified first; exit code 0 iff every output was right."""
+    """Time the shipped kernels, or count what they cost, verified first.
+
+    Exit code 0 iff every output was right and, with --engine isa, no count grew beyond the base's.
+    """
+    if engine == "isa":
+        from rocassay.harness.cli import costing
+
+        asked = costing.Wanted(
+            tuple(op or ()), tuple(words or ()), out, resume, against, record, provider, fault, workers
+        )
+        raise typer.Exit((costing.list_cases if list_ else costing.count)(asked, as_json=json_))
+    if engine != "device":
+        raise RocassayError(f"bench runs on device or isa, not on {engine!r}")
     from rocassay.harness.cli import benching
 
     wanted = benching.Wanted(tuple(op or ()), tuple(words or ()), out, resume)
     raise typer.Exit((benching.list_benches if list_ else benching.bench)(wanted, as_json=json_))
+
+
+@app.command()
+def codegen(
+    ops: Annotated[list[str] | None, typer.Argument(help="Ops whose kernels to compile; none means all.")] = None,
+    arch: Annotated[list[str] | None, typer.Option("--arch", help="Only these gfx architectures (commas).")] = None,
+    fp8: Annotated[list[str] | None, typer.Option("--fp8", help="Only these FP8 flavours (commas).")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every specialisation of the quick tier, not only representative ones.")
+    ] = False,
+    record: Annotated[bool, typer.Option("--record", help="Write the record of digests and mixes anew.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A difference from the record is a failure, too.")] = False,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="File for everything that was found; - for stdout.")
+    ] = None,
+    workers: Annotated[int, typer.Option("-n", "--workers", help="Processes. [default: cores]")] = 0,
+) -> None:
+    """Compile the shipped kernels for every chip and check their machine code; exit code 0 iff nothing is wrong."""
+    from rocassay.harness.cli.compiling import Wanted
+    from rocassay.harness.cli.compiling import codegen as check
+
+    wanted = Wanted(
+        ops=tuple(ops or ()), arches=tuple(arch or ()), fp8s=tuple(fp8 or ()), every=all_, record=record,
+        strict=strict, workers=workers, json_file=json_,
+    )  # fmt: skip
+    raise typer.Exit(check(wanted))
 
 
 @app.command()

@@ -223,7 +223,7 @@ def _embedded(wanted: Wanted, history: History) -> list[Evaluation]:
         engine=engine,
         faults=wanted.faults,
     )
-    slow = engine == "interpreter" and wanted.provider != "torch"
+    slow = engine in ("interpreter", "isa") and wanted.provider != "torch"
     limit = (package.FEW if slow else 0) if wanted.limit is None else wanted.limit
     task: Task = package.task(wanted.shots) if wanted.task in ("", "problems") else _task(wanted)
     rules: Rules = package.rules(limit, stop=wanted.stop, order_seed=wanted.order_seed)

@@ -110,7 +110,7 @@ def _drill_workers(options: Options) -> str:
     """On a device a fault may destroy the context: a worker can be replaced, this process cannot."""
     from rocassay.harness.controller import chosen_engine
 
-    return "0" if chosen_engine(options.engine).name == "interpreter" else "auto"
+    return "0" if chosen_engine(options.engine).name in ("interpreter", "isa") else "auto"
 
 
 def _print_drills(console: Console, assay: Assay) -> None:
