@@ -10,12 +10,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HAS_GPU_TORCH := $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null
 
-.PHONY: help setup assay accuracy test lint types drills lock clean
+.PHONY: help setup assay accuracy codegen isa test lint types drills lock clean
 
 help:
 	@echo 'make assay   set up, judge every shipped kernel (quick tier), drill every fault, ask the embedded model,'
 	@echo '             write $(OUT)/report.html'
 	@echo 'make accuracy  measure what each known defect costs end to end, write $(OUT)/accuracy/report.html'
+	@echo 'make codegen compile every shipped kernel for both chips and check its machine code'
+	@echo 'make isa     judge every shipped kernel as the machine code of both chips, on this CPU'
 	@echo 'make test    set up, lint, check types, run all tests'
 	@echo 'make drills  inject every fault and demand a red verdict for each'
 	@echo 'make lock    resolve the locked set anew'
@@ -47,6 +49,14 @@ assay: $(READY)
 accuracy: $(READY)
 	@$(BIN)/rocassay gsm8k --drills --out $(OUT)/accuracy; verdict=$$?; \
 	$(BIN)/rocassay report html $(OUT)/accuracy || true; exit $$verdict
+
+# Cold it compiles for minutes; Triton's cache makes the next run short.
+codegen: $(READY)
+	$(BIN)/rocassay codegen
+
+# Cold it compiles every specialisation; the next run finds them in Triton's cache.
+isa: $(READY)
+	$(BIN)/rocassay run --engine isa --tier quick --workers $(WORKERS) --out $(OUT)/isa
 
 drills: $(READY)
 	$(BIN)/rocassay drill --workers $(WORKERS)
