@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+import triton.compiler.code_generator  # noqa: F401 (it knows Triton's builtins by identity: as they are, not as below)
 import triton.language as tl
 from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter as stock

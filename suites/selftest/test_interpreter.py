@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -440,3 +444,27 @@ def test_the_interpreter_takes_the_decisions_of_any_arch_with_every_format_nativ
     target = InterpreterEngine().target("gfx942")
     assert (target.arch, target.backend) == ("gfx942", "interpreter")
     assert target.native_fp8 == frozenset(fp8.FORMATS)
+
+
+AFTERWARDS = """
+import sys, torch
+from rocassay.harness.codegen import captured, compile_launch
+from rocassay.harness.engines.base import engine
+from rocassay.suites.selftest import codegen_kernels as kernels
+
+x = torch.zeros(32, 32)
+with engine("interpreter").session():
+    kernels.launch(x, x.clone(), "twice")
+(launch,) = captured(lambda: kernels.launch(x, x.clone(), "refused"))
+try:
+    compile_launch(launch, "gfx942")
+except Exception as error:
+    sys.exit(0 if "refused" in str(error) else str(error))
+sys.exit("a failed static_assert compiles")
+"""
+
+
+def test_the_compiler_knows_its_builtins_after_an_interpreted_launch_in_a_fresh_process(tmp_path: Path):
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", AFTERWARDS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
