@@ -9,12 +9,12 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-import triton.compiler.code_generator  # noqa: F401 (it knows Triton's builtins by identity: as they are, not as below)
 import triton.language as tl
 from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter as stock
@@ -24,6 +24,9 @@ from rocassay.harness.engines import reductions
 from rocassay.harness.engines.builder import Builder, Handle, numpy_dtype
 from rocassay.harness.engines.numerics import UnsupportedOperation
 from rocassay.harness.engines.rewriting import AS_TENSOR, BOOLEAN, CONDITION, NEGATION
+
+# The compiler knows Triton's builtins by identity: it must have seen them before anything below replaces them.
+importlib.import_module("triton.compiler.code_generator")
 
 BUILDER = Builder()
 SEMANTIC: Any = TritonSemantic(BUILDER)
