@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -17,7 +17,7 @@ from triton.backends import backends
 from rocassay.harness.engines.base import EngineUnavailable, Finding, FindingKind, Trace
 from rocassay.harness.engines.isa.codeobj import ARCHES, compiled
 from rocassay.harness.engines.isa.counting import CLASSES
-from rocassay.harness.engines.isa.findings import MachineFinding
+from rocassay.harness.engines.isa.findings import MachineFinding, place_of
 from rocassay.harness.engines.isa.launching import Outcome, Settings, execute
 from rocassay.harness.engines.launch import Grid, Launch, intercepted
 
@@ -132,7 +132,8 @@ def totals(outcome: Outcome) -> dict[str, int]:
 
 def _finding(launch: Launch, outcome: Outcome, found: MachineFinding) -> Finding:
     group = found.wave // outcome.code.num_warps if found.wave >= 0 else max(found.group, 0)
-    line = next((i.line for i in outcome.code.program.instructions if i.text == found.text), None)
+    places = ((i.text, place_of(i), i.line) for i in outcome.code.program.instructions)
+    line = next((line for text, place, line in places if (text, place) == (found.text, found.place)), None)
     program = program_of(group, launch.grid)
     return Finding(
         found.kind, launch.name, found.subject, found.offset, program, line, found.lanes, sentence=str(found)
@@ -144,25 +145,3 @@ def program_of(group: int, grid: Grid) -> Grid:
     x, y, z = grid
     group %= x * y * z
     return group % x, group // x % y, group // (x * y)
-
-
-def counted_names() -> Mapping[str, str]:
-    """Every count that records may hold, and its unit."""
-    units = {f"{name.replace('-', '_')}_instructions": "wave-instructions" for name in CLASSES}
-    return {
-        "wave_instructions": "wave-instructions",
-        **units,
-        "mfma_operations": "operations",
-        "waits": "s_waitcnt",
-        "barriers": "s_barrier",
-        "bytes_read": "bytes",
-        "bytes_written": "bytes",
-        "lds_bytes_read": "bytes",
-        "lds_bytes_written": "bytes",
-        "lds_conflicts": "cycles",
-        "scratch_bytes": "bytes",
-        "atomics": "lanes",
-    }
-
-
-__all__ = ["EngineUnavailable", "IsaEngine", "counted_names", "program_of", "totals"]

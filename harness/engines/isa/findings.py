@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 
+from rocassay.harness.engines.base import FindingKind as Kind
 from rocassay.harness.engines.isa.asm import Instruction
 from rocassay.harness.engines.isa.state import Bits, State
-
-Kind: TypeAlias = Literal[
-    "out_of_bounds_read",
-    "out_of_bounds_write",
-    "suppressed",
-    "misaligned",
-    "local_race",
-    "local_out_of_bounds",
-    "missing_wait",
-    "write_conflict",
-    "read_conflict",
-    "uninitialised",
-    "divergent_barrier",
-]
-"""What can be found of a launch."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LOCAL, PRIVATE = "LDS", "private memory"
 """Subjects that are no tensor."""
@@ -54,7 +38,7 @@ _SENTENCES: dict[Kind, str] = {
 
 def place_of(instruction: Instruction) -> str:
     """Where in the source an instruction comes from."""
-    return getattr(instruction, "where", "") or f"line {instruction.line}"
+    return instruction.where or f"line {instruction.line}"
 
 
 @dataclass(frozen=True, slots=True)
