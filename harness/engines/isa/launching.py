@@ -180,7 +180,7 @@ def _counts(code: CompiledLaunch, executed: Sequence[int], memory: Memory, world
         lds_written=lds.written_bytes // worlds,
         lds_conflicts=lds.conflicts // worlds,
         scratch=code.code.reach.private.moved_bytes // worlds,
-        atomics=memory.atomics // worlds,
+        atomics=(memory.atomics + lds.atomics) // worlds,
         mnemonics=mnemonics,
     )
 
