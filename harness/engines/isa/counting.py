@@ -104,26 +104,3 @@ def by_mnemonic(instructions: Sequence[Instruction], executed: Sequence[int]) ->
         if times:
             totals[instruction.name] = totals.get(instruction.name, 0) + times
     return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
-
-
-def summed(counts: Sequence[Counts]) -> Counts:
-    """The totals of several launches as one."""
-
-    def together(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-        names = dict.fromkeys(name for part in parts for name in part)
-        return {name: sum(part.get(name, 0) for part in parts) for name in names}
-
-    return Counts(
-        wave_instructions=together([one.wave_instructions for one in counts]),
-        mfma_operations=sum(one.mfma_operations for one in counts),
-        waits=sum(one.waits for one in counts),
-        barriers=sum(one.barriers for one in counts),
-        read=together([one.read for one in counts]),
-        written=together([one.written for one in counts]),
-        lds_read=sum(one.lds_read for one in counts),
-        lds_written=sum(one.lds_written for one in counts),
-        lds_conflicts=sum(one.lds_conflicts for one in counts),
-        scratch=sum(one.scratch for one in counts),
-        atomics=sum(one.atomics for one in counts),
-        mnemonics=together([one.mnemonics for one in counts]),
-    )
