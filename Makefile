@@ -24,17 +24,19 @@ help:
 	@echo 'make clean   remove the environment and everything that was made'
 
 # A torch that already drives a GPU here (ROCm or CUDA) is never replaced: the environment sees it and the
-# lock's torch and triton are left out. torch comes first, so that nothing else chooses a build of it.
+# lock's torch and triton are left out. The lock names every package, so nothing is resolved: torch, the largest,
+# is unpacked beside the others. Bytecode is compiled by the first import of what is imported at all.
+INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile
 $(READY): requirements/lock.txt pyproject.toml
 	@if $(HAS_GPU_TORCH); then \
 	  $(PYTHON) -m venv --clear --system-site-packages $(VENV) && \
-	  grep -vE '^(torch|triton)==' requirements/lock.txt > $(VENV)/lock.txt; \
+	  grep -vE '^(torch|triton)==' requirements/lock.txt > $(VENV)/lock.txt && $(INSTALL) -r $(VENV)/lock.txt; \
 	else \
 	  $(PYTHON) -m venv --clear $(VENV) && \
-	  cp requirements/lock.txt $(VENV)/lock.txt && \
-	  $(BIN)/python -m pip install --quiet "$$(grep -E '^torch==' $(VENV)/lock.txt)"; \
+	  grep -E '^torch==' requirements/lock.txt > $(VENV)/torch.txt && \
+	  grep -vE '^torch==' requirements/lock.txt > $(VENV)/lock.txt && \
+	  { $(INSTALL) -r $(VENV)/torch.txt & torch=$$!; $(INSTALL) -r $(VENV)/lock.txt && wait $$torch; }; \
 	fi
-	$(BIN)/python -m pip install --quiet -r $(VENV)/lock.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -49,9 +50,15 @@ class Damage:
 
 def _canary(band: slice, device: torch.device) -> torch.Tensor:
     """Canary bytes of an arena's range; a function of the position, so that overlapping bands agree."""
-    period = torch.arange(_PERIOD, dtype=torch.uint8, device=device).bitwise_xor_(0xA5)
     phase, count = band.start % _PERIOD, band.stop - band.start
-    return period.repeat(-(-(phase + count) // _PERIOD))[phase : phase + count]
+    # In powers of two, so that few patterns are ever made: every tensor of every launch asks for one.
+    return _pattern(1 << (phase + count - 1).bit_length(), device)[phase : phase + count]
+
+
+@functools.lru_cache(maxsize=32)
+def _pattern(count: int, device: torch.device) -> torch.Tensor:
+    period = torch.arange(_PERIOD, dtype=torch.uint8, device=device).bitwise_xor_(0xA5)
+    return period.repeat(-(-count // _PERIOD))[:count]
 
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:
@@ -110,9 +117,8 @@ class Guarded:
             changed = self._bytes[band] != _canary(band, self._bytes.device)
             if self._dense:
                 self._elements_of(changed).fill_(False)
-            where = changed.nonzero()
-            if where.numel():
-                offset = int(where[0]) + band.start - self._first
+            if changed.any():
+                offset = int(changed.nonzero()[0]) + band.start - self._first
                 return Damage(self.name, offset, self.span, int(changed.sum()))
         return None
 

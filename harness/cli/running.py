@@ -56,8 +56,10 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
         "-q",
     ]
     # The worker's working directory and the user's pytest settings must not change the verdict.
-    # Hypothesis would be imported at the end only to report that it was not used.
-    arguments += ["-p", "no:hypothesispytest", "-c", os.devnull, "--rootdir", str(options.out)]
+    # Hypothesis would be imported at the end only to report that it was not used; objects whose finalisers
+    # failed would be searched for, half a second long.
+    arguments += ["-p", "no:hypothesispytest", "-p", "no:unraisableexception"]
+    arguments += ["-c", os.devnull, "--rootdir", str(options.out)]
     arguments += [] if count == "0" else ["-p", "xdist", "-n", count, "--max-worker-restart", "10000"]
     status = int(pytest.main([*arguments, *options.arguments()], plugins=[progress]))
     if status not in FINISHED and progress.broken:

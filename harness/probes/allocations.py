@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.probes.callers import place
 from rocassay.harness.probes.probe import Allowance, Observation
+from rocassay.harness.probes.watching import Watch
 
 _COUNTER = "allocation.all.allocated"
 """Key of torch.cuda.memory_stats: blocks handed out since the process began."""
@@ -45,7 +45,7 @@ def _handed_out(device: torch.device) -> int:
     return int(torch.cuda.memory_stats(device).get(_COUNTER, 0)) if device.type == "cuda" else 0
 
 
-class _Counted(TorchDispatchMode):
+class _Counted(Watch):
     def __init__(self, device: torch.device, allocations: list[str]) -> None:
         super().__init__()
         self._kind = device.type

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.probes.callers import place
 from rocassay.harness.probes.probe import Observation
+from rocassay.harness.probes.watching import Watch
 
 _TENSOR: Any = torch.Tensor
 
@@ -123,7 +123,7 @@ def _names_the_cpu(values: Sequence[Any]) -> bool:
     return any(value == "cpu" if isinstance(value, str) else value == torch.device("cpu") for value in values)
 
 
-class _Dispatched(TorchDispatchMode):
+class _Dispatched(Watch):
     """Sees what calls turn into."""
 
     def __init__(self, device: torch.device, syncs: list[str]) -> None:

@@ -109,9 +109,8 @@ def test_the_decode_gathers_every_row_once_with_sixteen_bytes_a_lane(arch: str, 
     assert not code.instructions(r"(global|buffer)_load_(u|s)short")
 
 
-@pytest.mark.parametrize("heads", [16, 128])
-def test_every_kernel_builds_for_hopper(heads: int) -> None:
-    prefill = prefill_code("sm90", 576, 512, heads)
-    decodes = [code for path in ("single", "split") for code in decode_code("sm90", "e4m3fnuz", path, heads)]
+def test_every_kernel_builds_for_hopper() -> None:
+    prefill = prefill_code("sm90", 576, 512, 16)
+    decodes = [code for path in ("single", "split") for code in decode_code("sm90", "e4m3fnuz", path, 16)]
     assert "mma" in prefill.asm
     assert len({code.digest for code in decodes}) == 3

@@ -81,8 +81,7 @@ def assert_fits(code: CodeObject) -> None:
     assert (code.spills, code.scratch_bytes) == (0, 0), f"{code.kernel} spills registers on {code.arch}"
 
 
-@pytest.mark.parametrize("heads", [16, 128])
-@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize(("arch", "heads"), zip(ARCHES, (128, 16), strict=True))
 def test_the_bf16_decode_fits_and_multiplies_bf16_in_the_matrix_unit(arch: str, heads: int) -> None:
     for code in codes(arch, "bf16", "e4m3fn", heads):
         assert_fits(code)
@@ -126,8 +125,7 @@ def test_the_plain_decode_fits_and_its_merge_has_no_dot(arch: str) -> None:
     assert not merge.instructions(r"v_mfma_")
 
 
-@pytest.mark.parametrize("kind", ["bf16", "fp8"])
-@pytest.mark.parametrize("heads", [16, 128])
+@pytest.mark.parametrize(("heads", "kind"), [(16, "bf16"), (128, "fp8")])
 def test_both_stages_build_for_hopper(heads: int, kind: Element) -> None:
     stage, reduce = codes("sm90", kind, "e4m3fn", heads)
     assert "mma" in stage.asm

@@ -27,8 +27,8 @@ from rocassay.kernels.prefill.per_token_group_quant_fp8 import per_token_group_q
 
 NATIVE = [("gfx942", "e4m3fnuz"), ("gfx950", "e4m3fn")]
 FOREIGN = [("gfx942", "e4m3fn"), ("gfx950", "e4m3fnuz")]
-# The production head count, the largest, and one that is no power of two.
-HEADS = (64, 128, 12)
+# Query heads: in production, the most, and no power of two.
+SHAPES = [(*pair, heads) for pair in NATIVE for heads in (64, 128, 12)] + [(*pair, 64) for pair in FOREIGN]
 ROWS, KEYS = 64, 512
 FP8_CONVERSION = r"v_cvt_(scalef32_)?(pk|sr)_fp8_f32"
 OVERSIZED = Tile(kv_tile=256, dot_columns=256, num_warps=4, num_stages=4)
@@ -81,8 +81,7 @@ def test_prefill_logits_multiply_a_foreign_flavour_in_fp16_after_an_exact_upcast
     assert not code.instructions(facts.fp8_matrix_instruction)
 
 
-@pytest.mark.parametrize("heads", HEADS)
-@pytest.mark.parametrize(("arch", "fp8"), NATIVE + FOREIGN)
+@pytest.mark.parametrize(("arch", "fp8", "heads"), SHAPES)
 def test_no_shape_of_the_prefill_logits_spills_or_exceeds_the_lds(arch: str, fp8: str, heads: int) -> None:
     # Cleaning adds loops and so contains the code of the other mode.
     assert_fits(logits_code(arch, fp8, heads))

@@ -102,6 +102,8 @@ class Children:
 
 def serve() -> None:
     """The warm process: answers one request a line until its input ends."""
+    from triton.runtime.cache import triton_key
+
     import rocassay.harness.cli.running
     import rocassay.harness.cli.showing
     import rocassay.harness.controller
@@ -110,6 +112,8 @@ def serve() -> None:
     from rocassay.harness.ops import discover
 
     discover()
+    # Half a second of reading the compiler's libraries, which every child that compiles would pay.
+    triton_key()
     folders: dict[int, str] = {}
     for line in sys.stdin:
         request = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from rocassay.harness.judge import Judge
 from rocassay.harness.probes import Allowance
 from rocassay.harness.probes.callers import place
 from rocassay.harness.probes.host_sync import watched
+from rocassay.harness.probes.watching import Watch
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Check, Status
 from rocassay.suites.selftest.test_probes import launch_double
@@ -147,3 +149,9 @@ def test_a_wait_that_is_asked_for_by_name_counts_and_the_name_means_itself_again
     assert torch.cuda.synchronize is original
     assert len(syncs) == 1
     assert syncs[0].startswith(f"torch.cuda.synchronize at {__name__.rpartition('.')[2]}.py:")
+
+
+@pytest.mark.parametrize("mode", Watch.__subclasses__(), ids=lambda mode: mode.__name__)
+def test_watching_calls_does_not_ask_for_torchs_compiler(mode: type[Watch]):
+    # Wrapped by torch, the first call under the mode would import torch._dynamo, for seconds.
+    assert inspect.unwrap(mode.__torch_dispatch__) is mode.__torch_dispatch__
