@@ -81,7 +81,7 @@ def assert_fits(code: CodeObject) -> None:
     assert (code.spills, code.scratch_bytes) == (0, 0), f"{code.kernel} spills registers on {code.arch}"
 
 
-@pytest.mark.parametrize(("arch", "heads"), zip(ARCHES, (128, 16), strict=True))
+@pytest.mark.parametrize(("arch", "heads"), [("gfx942", 128), ("gfx950", 16)])
 def test_the_bf16_decode_fits_and_multiplies_bf16_in_the_matrix_unit(arch: str, heads: int) -> None:
     for code in codes(arch, "bf16", "e4m3fn", heads):
         assert_fits(code)
