@@ -6,6 +6,7 @@ result is an fp32 number contributes nothing. No constant is fitted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,8 @@ class Scores:
     value: torch.Tensor
     """scale * sum_h w_h * max(0, q_h . k)."""
     sigma: torch.Tensor
-    """rms error of a correct fp32 implementation that adds the heads in any order; 0 where no rounding happens."""
+    """rms error of a correct fp32 implementation that adds the heads one by one in any order, or by strides; 0 where
+    no rounding happens."""
     peer_sigma: torch.Tensor
     """The same for heads added one by one, as the peer does."""
     bound: torch.Tensor
@@ -73,7 +75,8 @@ def _rounding_rms(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> tup
     partial = torch.cumsum(terms, dim=0)
     before = torch.cat([torch.zeros_like(partial[:1]), partial[:-1]])
     in_order = (partial.square() * ((terms != 0) & (before != 0) & inexact(partial))).sum(dim=0)
-    in_any = torch.where(in_order > 0, torch.maximum(in_order, _any_order(terms)), 0.0)
+    furthest = torch.stack([in_order, _any_order(terms), *_strided_orders(terms)]).amax(dim=0)
+    in_any = torch.where(in_order > 0, furthest, 0.0)
     squares += partial[-1].square() * (torch.frexp(row.scales).mantissa != 0.5)
     unit = ROUNDING_RMS * U32
     return unit * (squares + in_order).sqrt(), unit * (squares + in_any).sqrt()
@@ -89,6 +92,25 @@ def _any_order(terms: torch.Tensor) -> torch.Tensor:
     squares = terms.square().sum(dim=0)
     products = terms.sum(dim=0).square() - squares
     return ((count + 1) / 2 - 1 / count.clamp(min=1)) * squares + (count + 1) / 3 * products
+
+
+def _strided_orders(terms: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Sums of the squared running sums of [H, n] terms added as lanes and registers hold them, for each stride.
+
+    Every 2nd, 4th, ... term is added to its like, then the sums to each other. Where signs alternate over the heads
+    such sums are far larger than in the mean over all orders.
+    """
+    heads, keys = terms.shape
+    for stride in (1 << power for power in range(1, (heads - 1).bit_length())):
+        padded = torch.nn.functional.pad(terms, (0, 0, 0, -heads % stride))
+        alike = padded.reshape(-1, stride, keys)
+        yield _rounded_squares(alike).sum(dim=0) + _rounded_squares(alike.sum(dim=0))
+
+
+def _rounded_squares(terms: torch.Tensor) -> torch.Tensor:
+    """Sum over the first axis of the squared running sums that round; adding to or from zero does not."""
+    running = terms.cumsum(dim=0)
+    return (running[1:].square() * ((terms[1:] != 0) & (running[:-1] != 0))).sum(dim=0)
 
 
 def _dot_error_squared(row: QueryRow, dots: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
