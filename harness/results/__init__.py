@@ -34,10 +34,12 @@ from rocassay.harness.results.schema import (
     RunHeader,
     Status,
 )
+from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, usage, worst_usage
 from rocassay.harness.results.writer import ResultsWriter, set_aside_cut_tail
 
 __all__ = [
     "GREEN",
+    "NOT_OF_THE_KERNEL",
     "RAN",
     "SCHEMA_VERSION",
     "AccuracyRecord",
@@ -59,6 +61,7 @@ __all__ = [
     "RunEnd",
     "RunHeader",
     "Status",
+    "WorstUse",
     "configuration_of",
     "finished_keys",
     "json_schema",
@@ -66,4 +69,6 @@ __all__ = [
     "read",
     "set_aside_cut_tail",
     "summary",
+    "usage",
+    "worst_usage",
 ]

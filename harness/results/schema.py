@@ -141,6 +141,9 @@ class CaseRecord(Model):
     """Launches, program instances, elements judged."""
     launches: tuple[str, ...] = ()
     """Kernels launched, in order."""
+    codes: dict[str, str] = Field(default_factory=dict)
+    """Digest of the machine code of each kernel that was launched, where the engine runs machine code; a kernel that
+    was launched in several specialisations has one digest of all. Under one engine equal digests mean equal code."""
     digest: str = ""
     """Digest of the inputs: equal on every machine for equal case ids."""
     versions: dict[str, str] = Field(default_factory=dict)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
+from rocassay.harness.results import NOT_OF_THE_KERNEL, CaseRecord, Coordinate, Status, usage
 from rocassay.reports.html.words import number
-
-NOT_OF_THE_KERNEL = frozenset({"peer", "inputs-digest"})
-"""Gates on the harness itself: their statistic says nothing about the implementation that is judged."""
 
 SEVERITY = (
     Status.FAILED,
@@ -29,19 +25,6 @@ BROKEN = frozenset({Status.FAILED, Status.CRASHED, Status.TIMED_OUT})
 
 DOUBTFUL = frozenset({Status.BLIND, Status.INVALID})
 """The case says nothing about the implementation."""
-
-
-def usage(check: Check) -> float | None:
-    """Statistic / limit of a gate with a positive limit, else None.
-
-    A failed gate without a finite statistic (JSON has no infinity) counts as infinite.
-    """
-    if check.kind != "gate" or check.name in NOT_OF_THE_KERNEL or not check.limit or check.limit < 0:
-        return None
-    if check.statistic is None:
-        return None if check.passed else math.inf
-    share = check.statistic / check.limit
-    return math.inf if math.isnan(share) else share
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""How much of its limits a record uses: the one number by which two runs of a case are compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rocassay.harness.results.schema import CaseRecord, Check
+
+NOT_OF_THE_KERNEL = frozenset({"peer", "inputs-digest"})
+"""Gates on the harness itself: their statistic says nothing about the implementation that is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstUse:
+    """The gate of a record that comes closest to its limit, or goes furthest beyond."""
+
+    share: float
+    """Statistic / limit; infinite where a gate failed without a number."""
+    check: str
+    """Name of that gate."""
+
+
+def usage(check: Check) -> float | None:
+    """Statistic / limit of a gate with a positive limit, else None.
+
+    A failed gate without a finite statistic (JSON has no infinity) counts as infinite.
+    """
+    if check.kind != "gate" or check.name in NOT_OF_THE_KERNEL or not check.limit or check.limit < 0:
+        return None
+    if check.statistic is None:
+        return None if check.passed else math.inf
+    share = check.statistic / check.limit
+    return math.inf if math.isnan(share) else share
+
+
+def worst_usage(record: CaseRecord) -> WorstUse | None:
+    """The worst of a record's gates; None when none of them has a limit above 0."""
+    used = [WorstUse(share, check.name) for check in record.checks if (share := usage(check)) is not None]
+    return max(used, key=lambda use: use.share, default=None)
