@@ -14,6 +14,7 @@ import torch
 
 from rocassay.harness.arena import Placed
 from rocassay.harness.cases import Case
+from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.faults.fault import Fault
@@ -170,6 +171,7 @@ class Judge:
             timings=timings,
             counts=_counts(run.trace, outputs),
             launches=tuple(launch.name for launch in run.trace.launches),
+            codes={kernel: combined(digests) for kernel, digests in run.trace.codes.items()},
             digest=prepared.digest,
         )
 

@@ -97,6 +97,10 @@ def _no_counts() -> dict[str, int]:
     return {}
 
 
+def _no_codes() -> dict[str, set[str]]:
+    return {}
+
+
 @dataclass(slots=True)
 class Trace:
     """What happened in a session, in order; it grows while the session runs."""
@@ -116,6 +120,8 @@ class Trace:
     """Kinds of findings that this engine looks for."""
     counts: dict[str, int] = field(default_factory=_no_counts)
     """What the launches cost, where the engine counts it: the same on every machine."""
+    codes: dict[str, set[str]] = field(default_factory=_no_codes)
+    """Digests of the machine code that ran, by name of the kernel, one per specialisation; empty where none ran."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import torch
 import triton
 
 from rocassay.harness.arch import Target, profile
+from rocassay.harness.codegen.digests import code_digest
 from rocassay.harness.engines.base import EngineUnavailable, Trace
 from rocassay.harness.engines.launch import Launch, intercepted
 
@@ -48,6 +49,7 @@ class DeviceEngine:
     def __init__(self) -> None:
         self.device = torch.device("cuda")
         self._is_rocm = torch.version.hip is not None
+        self._digests: dict[str, str] = {}
 
     def target(self, arch: str) -> Target:
         """Decisions of `arch`; native formats are the architecture's on ROCm, the device's on CUDA."""
@@ -99,7 +101,10 @@ class DeviceEngine:
 
         def handle(launch: Launch, proceed: Callable[..., Any]) -> Any:
             trace.launches.append(launch)
-            return proceed(**self._overrides(launch))
+            kernel = proceed(**self._overrides(launch))
+            if digest := self._digest(kernel):
+                trace.codes.setdefault(launch.name, set()).add(digest)
+            return kernel
 
         with intercepted(handle):
             yield trace
@@ -127,6 +132,15 @@ class DeviceEngine:
         properties = torch.cuda.get_device_properties()
         arch = architecture_of(properties.gcnArchName) if self._is_rocm else f"sm_{properties.major}{properties.minor}"
         return facts | {"device": str(properties.name), "arch": arch}
+
+    def _digest(self, kernel: Any) -> str:
+        """Digest of the code of what Triton launched, read once per compilation; empty where it has no text."""
+        key, asm = getattr(kernel, "hash", None), getattr(kernel, "asm", None)
+        if key is None or asm is None:
+            return ""
+        if key not in self._digests:
+            self._digests[key] = code_digest(asm)
+        return self._digests[key]
 
     def _overrides(self, launch: Launch) -> dict[str, None]:
         if self._is_rocm:

@@ -14,6 +14,7 @@ import torch
 import triton
 from triton.backends import backends
 
+from rocassay.harness.codegen.digests import amdgcn_digest
 from rocassay.harness.engines.base import EngineUnavailable, Finding, FindingKind, Trace
 from rocassay.harness.engines.isa.codeobj import ARCHES, compiled
 from rocassay.harness.engines.isa.counting import CLASSES
@@ -71,7 +72,9 @@ class IsaEngine:
         def handle(launch: Launch, _proceed: Callable[..., Any]) -> None:
             trace.launches.append(launch)
             if all(launch.grid):
-                _note(trace, launch, execute(compiled(launch, self._arch), launch, self._settings))
+                code = compiled(launch, self._arch)
+                trace.codes.setdefault(launch.name, set()).add(amdgcn_digest(code.text))
+                _note(trace, launch, execute(code, launch, self._settings))
 
         with intercepted(handle):
             yield trace
