@@ -23,6 +23,11 @@ TIER_NAMES = ("quick", "full", "nightly")
 SUITE_NAMES = ("kernels", "drills")
 
 
+def records_in(results: Path) -> Path:
+    """The results file that a path names: itself, or the one in the folder that it is or will be."""
+    return results / RESULTS if results.is_dir() or not results.suffix else results
+
+
 class BadOption(RocassayError, ValueError):
     """An option whose value cannot be used."""
 

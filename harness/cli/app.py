@@ -342,6 +342,41 @@ def report_accuracy(
     raise typer.Exit(show_accuracy(results, [name for name, wanted in (("md", md), ("json", json_)) if wanted]))
 
 
+@report.command("diff")
+def report_diff(
+    base: Annotated[Path, typer.Argument(help="results.jsonl of the base run, or the folder that holds it.")],
+    head: Annotated[Path, typer.Argument(help="The same of the run to judge.")] = OUT,
+    md: Annotated[bool, typer.Option("--md", help="Print markdown.")] = False,
+    json_: Json = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Rows per table, 0: all. [default: 10; --json all]")
+    ] = None,
+    max_ratio: Annotated[
+        float | None, typer.Option("--max-ratio", help="Red where an error grew by more than this factor.")
+    ] = None,
+) -> None:
+    """Show what changed between two runs; exit code 0 iff nothing got worse."""
+    from rocassay.harness.cli.comparing import show_diff
+
+    chosen = [name for name, wanted in (("md", md), ("json", json_)) if wanted]
+    raise typer.Exit(show_diff(base, head, chosen, (0 if json_ else 10) if limit is None else limit, max_ratio))
+
+
+@report.command("md")
+def report_md(
+    results: Annotated[Path, typer.Argument(help="results.jsonl, or the folder that holds it.")] = OUT,
+    base: Annotated[Path | None, typer.Option("--base", help="Results of an earlier run: tell what changed.")] = None,
+    comment: Annotated[bool, typer.Option("--comment", help="No longer than a comment on GitHub may be.")] = False,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", help="No longer than this. [default: 1 MiB, a step summary]")
+    ] = None,
+) -> None:
+    """Print the verdict as Markdown; exit code 0 iff it is green and, with --base, nothing got worse."""
+    from rocassay.harness.cli.comparing import print_markdown
+
+    raise typer.Exit(print_markdown(results, base, comment=comment, max_bytes=max_bytes))
+
+
 def main() -> None:
     """Entry point: a known error is one sentence on stderr and exit code 2."""
     # Before numpy and torch load: the matrices are small, and workers, which inherit this, share the cores.

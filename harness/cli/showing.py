@@ -20,7 +20,7 @@ from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import catalogue, fault_named
 from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
-from rocassay.harness.options import RESULTS, Options
+from rocassay.harness.options import Options, records_in
 from rocassay.harness.results import GREEN, CaseRecord, Check, Status, read
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -141,7 +141,7 @@ def show_ops(results: Path, forms: list[str]) -> int:
     from rocassay.reports import optable
 
     _at_most_one(forms)
-    assay = read(_records_in(results))
+    assay = read(records_in(results))
     rows = optable.op_table(assay)
     printers = {"md": optable.markdown, "html": optable.html_table, "json": optable.as_json}
     if forms:
@@ -159,7 +159,7 @@ def show_accuracy(results: Path, forms: list[str]) -> int:
     from rocassay.reports import accuracytable as text
 
     _at_most_one(forms)
-    assay = read(_records_in(results))
+    assay = read(records_in(results))
     table = text.accuracy_table(assay)
     printers = {"md": text.markdown, "json": text.as_json}
     if forms:
@@ -192,15 +192,11 @@ def _table(headings: Sequence[str], texts: int, rows: Iterable[Sequence[str]], *
     return table
 
 
-def _records_in(results: Path) -> Path:
-    return results / RESULTS if results.is_dir() or not results.suffix else results
-
-
 def write_html(results: Path, output: Path | None) -> int:
     """Write the page beside the results; exit code 0 iff the verdict is green."""
     from rocassay.reports.html import write
 
-    source = _records_in(results)
+    source = records_in(results)
     assay = read(source)
     target = write(assay, output or source.with_name("report.html"))
     console, reasons = Console(), assay.red_reasons()
