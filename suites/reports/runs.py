@@ -8,9 +8,8 @@ from typing import Any
 from rocassay.harness.results import Assay, CaseRecord, Check, Evaluation, Status
 from rocassay.suites.selftest.toys import end, header, record, toy_case
 
-HOSTILE = (
-    "a|b `c` <img src=x onerror=alert(1)> @team #1 [x](http://evil) \\| \n\n# head\n```\n~~~ </details> \x1b[31m\u202e"
-)
+HOSTILE = "a|b `c` <img src=x onerror=alert(1)> @team #1 [x](http://evil) \\| \n\n# head\n```\n~~~ </details> "
+HOSTILE += "\x1b[31m\u202e **b** _i_ &lt; https://evil.example www.evil.example $x$ :tada: <!-- --> user/repo@0123abcd"
 """Everything that has a meaning in Markdown, HTML, XML or a terminal."""
 
 
@@ -24,9 +23,9 @@ def case(number: int = 0, status: Status = Status.PASSED, *checks: Check, **chan
     parts: dict[str, Any] = {
         "checks": checks or (gate(),),
         "digest": f"{number:016x}",
-        "repro": f"rocassay repro {made}",
+        "repro": f"rocassay repro '{made}' --engine interpreter",
     }
-    return record(made, status, **{**parts, **changes})
+    return record(made, status, **parts).model_copy(update=changes)
 
 
 def drill(number: int = 0, status: Status = Status.FAILED, fault: str = "toy-off-by-one", **changes: Any) -> CaseRecord:
