@@ -150,23 +150,22 @@ class Controller:
 
     def _write_header(self, *, resumed: bool) -> None:
         options, described = self.options, self._engine.describe()
-        self._writer.append(
-            RunHeader(
-                run_id=self.run_id,
-                started=_now(),
-                command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                tier=options.tier,
-                provider=options.provider,
-                engine=self._engine.name,
-                expected=_cells(options),
-                planned=len(self._cases),
-                drills=drill_names(options) if options.drills else (),
-                resumed=resumed,
-                versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
-                device=described.get("device", ""),
-                commit=commit(),
-            )
+        self.header = RunHeader(
+            run_id=self.run_id,
+            started=_now(),
+            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            tier=options.tier,
+            provider=options.provider,
+            engine=self._engine.name,
+            expected=_cells(options),
+            planned=len(self._cases),
+            drills=drill_names(options) if options.drills else (),
+            resumed=resumed,
+            versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
+            device=described.get("device", ""),
+            commit=commit(),
         )
+        self._writer.append(self.header)
 
     def take(self, record: str) -> None:
         """Append a record that a worker sent as JSON."""

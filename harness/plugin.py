@@ -106,12 +106,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.stash[_OPTIONS].out is None:
         return
     from rocassay.harness.controller import Controller
+    from rocassay.harness.junit import run_properties, tell_suite
 
     try:
         controller = Controller(config.stash[_OPTIONS])
     except RocassayError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_CONTROLLER] = controller
+    tell_suite(config.pluginmanager.get_plugins(), run_properties(controller.header))
     config.stash[_DONE] = controller.done
 
 
@@ -176,11 +178,13 @@ def _leave_if_lost(judge: Judge, config: pytest.Config) -> None:
 
 
 def _send(node: pytest.Item, record: CaseRecord) -> None:
-    """Attach the record, and what the process needed so far, to the item's report."""
+    """Attach the record, what of it a JUnit file shows, and what the process needed so far, to the item's report."""
     from rocassay.harness.environment import peak_memory
+    from rocassay.harness.junit import case_properties
 
     node.user_properties.append((RECORD, record.model_dump_json()))
     node.user_properties.append((PEAK, f"{os.getpid()} {peak_memory()}"))
+    node.user_properties += case_properties(record)
 
 
 @pytest.fixture
@@ -214,6 +218,15 @@ def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Cas
             pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)
 
     return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take the record out of the teardown's report: it travels once, and the JUnit file, made of these, stays small."""
+    report = yield
+    if report.when == "teardown":
+        report.user_properties = [pair for pair in report.user_properties if pair[0] not in (RECORD, PEAK)]
+    return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
