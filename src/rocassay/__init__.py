@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from rocassay.harness.engines import isa as isa
     from rocassay.harness.results import CaseRecord
+    from rocassay.reports.frames import Frames
 
 __version__ = "0.1.0"
 
@@ -36,3 +39,14 @@ def judge(case: str, *, provider: str = "rocassay", engine: str = "", fault: str
     discover()
     chosen = make_judge(Options(provider=provider, engine=engine, tier="full").checked())
     return chosen(parsed, fault_named(fault) if fault else None)
+
+
+def load(path: str | PathLike[str]) -> Frames:
+    """A results file as tidy pandas DataFrames: `cases`, `checks`, `evaluations`, `answers`, `runs`.
+
+    path: the file, or the folder that holds `results.jsonl`. Raises ResultsError when there is no file, or when no line
+    of it can be read.
+    """
+    from rocassay.reports.frames import load as load_frames
+
+    return load_frames(path)
