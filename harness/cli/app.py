@@ -377,6 +377,16 @@ def report_md(
     raise typer.Exit(print_markdown(results, base, comment=comment, max_bytes=max_bytes))
 
 
+@report.command("schema")
+def report_schema(
+    md: Annotated[bool, typer.Option("--md", help="Print tables of fields instead of JSON schema.")] = False,
+) -> None:
+    """Print what a line of results.jsonl holds."""
+    from rocassay.harness.cli.comparing import print_schema
+
+    raise typer.Exit(print_schema(md=md))
+
+
 def main() -> None:
     """Entry point: a known error is one sentence on stderr and exit code 2."""
     # Before numpy and torch load: the matrices are small, and workers, which inherit this, share the cores.

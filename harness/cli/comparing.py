@@ -1,4 +1,4 @@
-"""The verbs `report diff` and `report md`: what changed between two runs, and a verdict to paste."""
+"""The verbs `report diff`, `md` and `schema`: what changed between two runs, a verdict to paste, what a file holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from rocassay.harness.cli.console import table_console
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import records_in
-from rocassay.harness.results import Assay, ResultsError, read
+from rocassay.harness.results import Assay, ResultsError, json_schema, read
 
 LEAST_WIDTH = 150
 """Columns of a table at least."""
@@ -101,3 +101,11 @@ def print_markdown(results: Path, base: Path | None, *, comment: bool, max_bytes
     sys.stdout.write(markdown.run_markdown(assay, before, most=most))
     worse = diff.compare(before, assay).worse() if before else ()
     return 1 if assay.red_reasons() or worse else 0
+
+
+def print_schema(*, md: bool) -> int:
+    """Print what a line of a results file holds: as JSON schema, or as tables of fields."""
+    from rocassay.reports import schema
+
+    sys.stdout.write(schema.markdown() if md else json_schema() + "\n")
+    return 0
