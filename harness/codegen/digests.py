@@ -27,12 +27,12 @@ def amdgcn_digest(text: str) -> str:
 
 
 def _ptx(text: str) -> Iterator[str]:
-    """Lines of PTX up to the debug sections, which Triton writes last, without comments and what names a source."""
+    """Lines of PTX up to the debug sections, which Triton writes last, without comments and what only debuggers read."""
     for raw in text.splitlines():
         line = " ".join(raw.partition("//")[0].split())
         if line.startswith(".section"):
             return
-        if line and not line.startswith((".loc", ".file")):
+        if line and not line.startswith((".loc", ".file", "$L__tmp")):
             yield line
 
 

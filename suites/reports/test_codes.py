@@ -99,6 +99,7 @@ def test_several_specialisations_have_one_digest_whatever_their_order():
 
 def test_paths_lines_and_debug_sections_are_no_part_of_the_code_and_operands_are():
     assert code_digest(ptx()) == code_digest(ptx("elsewhere/kernel.py", size=99))
+    assert code_digest({"ptx": str(ptx()["ptx"]).replace("\tret;", "$L__tmp1:\n\tret;")}) == code_digest(ptx())
     assert code_digest(ptx()) != code_digest(ptx(factor="0f40400000"))
     assert code_digest({"amdgcn": "\t.text\nf:\n\ts_endpgm ; x.py:1\n"}) == amdgcn_digest("\t.text\ng:\n\ts_endpgm\n")
     assert code_digest({"ttir": "module {}"}) == ""

@@ -230,6 +230,13 @@ def test_a_repeated_evaluation_counts_once_and_the_later_one():
     assert (change.statuses, change.lost) == (("green", "green"), 1)
 
 
+def test_a_first_look_that_was_repeated_does_not_count_even_if_it_asked_more():
+    first = evaluation("----", run_id="1", status="needs-confirmation")
+    again = evaluation("+++", run_id="2", repeats="1")
+    (change,) = compare(run(evaluations=(first, again)), run(evaluations=(evaluation("++-", run_id="3"),))).evaluations
+    assert (change.statuses, change.lost, change.shared) == (("green", "green"), 1, 3)
+
+
 def test_other_prompts_and_another_engine_cannot_be_compared():
     base = run(case(0), evaluations=(evaluation("++", run_id="b"),))
     (other,) = compare(base, run(case(0), evaluations=(evaluation("--", prompts="q"),))).evaluations

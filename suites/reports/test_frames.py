@@ -26,7 +26,7 @@ def mixed() -> Frames:
     failed = case(
         1, Status.FAILED, gate(1.0, name="bound"), gate(None, passed=False), first_wrong=WRONG,
         timings={"run": 0.5, "extra": 2.0}, counts={"launches": 2, "waits": 7}, codes={"k": "ab"},
-        versions={"torch": "2.13"}, launches=("k", "k"),
+        versions={"torch": "2.13"}, launches=("k", "k"), params={"number": 1, "tokens": 33},
     )  # fmt: skip
     metrics = gate(0.5, name="max-z").model_copy(update={"metrics": {"rms_z": 0.9}})
     other = case(2, Status.PASSED, metrics, params={"tokens": "all", "wide": 3})
@@ -44,7 +44,7 @@ def test_a_row_per_record_with_axes_parameters_and_measures():
     assert list(cases["fault"].isna()) == [True, True, False]
     assert list(cases["param.number"].fillna(-1)) == [1, -1, 3]
     assert list(cases["param.wide"].fillna(-1)) == [-1, 3, -1]
-    assert list(cases["param.tokens"].fillna("")) == ["", "all", ""]
+    assert list(cases["param.tokens"].fillna("")) == ["33", "all", ""], "numbers among words are words"
     row = cases.iloc[0]
     assert (row["time.run"], row["time.extra"], row["count.launches"], row["count.waits"]) == (0.5, 2.0, 2, 7)
     assert (row["code.k"], row["version.torch"], row["launched"]) == ("ab", "2.13", "k k")
