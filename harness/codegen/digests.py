@@ -27,7 +27,7 @@ def amdgcn_digest(text: str) -> str:
 
 
 def _ptx(text: str) -> Iterator[str]:
-    """Lines of PTX up to the debug sections, which Triton writes last, without comments and what only debuggers read."""
+    """Lines of PTX up to the debug sections, which come last, without comments and what only debuggers read."""
     for raw in text.splitlines():
         line = " ".join(raw.partition("//")[0].split())
         if line.startswith(".section"):
