@@ -23,6 +23,7 @@ from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Operands, Stream, digest, mismatch
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
+from rocassay.harness.picture import picture_of
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
 from rocassay.harness.probes.allocations import counted
 from rocassay.harness.probes.host_sync import watched
@@ -172,6 +173,7 @@ class Judge:
             counts=_counts(run.trace, outputs),
             launches=tuple(launch.name for launch in run.trace.launches),
             codes={kernel: combined(digests) for kernel, digests in run.trace.codes.items()},
+            picture=picture_of(op, case, prepared.operands, prepared.expectations, outputs, gates),
             digest=prepared.digest,
         )
 

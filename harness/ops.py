@@ -18,6 +18,7 @@ from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults.fault import catalogue
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.layouts import Layout
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes.probe import NO_ALLOCATION, Allowance, Probe
 from rocassay.harness.results import Cell, Coordinate
@@ -93,6 +94,8 @@ class Op:
     """
     allocations: Allowance = NO_ALLOCATION
     """Allocations and copies that the launcher may make."""
+    layout: Callable[[Case], Layout] | None = None
+    """Index map of the pages of a cache that is an output [blocks, block size, record], to draw it by token."""
 
     def __post_init__(self) -> None:
         missing = [name for name in ("contract", "launcher", "faults") if not getattr(self, name)]

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from rocassay.harness.gates.verdict import Verdict, same_shape
+from rocassay.harness.gates.verdict import Deviation, Verdict, same_shape
 from rocassay.harness.inputs import as_bytes
+
+SHARES = (0.25, 0.5, 0.75)
+"""Levels of a picture of wrong bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,7 @@ class ExactBytes:
         """One verdict; the index is that of the first wrong element."""
         found, wanted = as_bytes(actual), as_bytes(self.expected)
         same_shape(output, found, wanted)
-        wrong = found != wanted
-        for alternative in self.alternatives:
-            wrong &= found != as_bytes(alternative)
+        wrong = self._wrong(found, wanted)
         count = int(wrong.sum())
         reason = "the contract defines every byte; nothing is rounded twice"
         if not count:
@@ -38,3 +39,14 @@ class ExactBytes:
             f"found {int(found[index]):#04x}, expected {int(wanted[index]):#04x}"
         )
         return [Verdict("bytes", False, detail, float(count), 0.0, reason, output, index[:-1])]
+
+    def deviation(self, actual: torch.Tensor) -> Deviation:
+        """1 for each wrong byte; [..., columns] becomes [..., columns * bytes of an element]."""
+        wrong = self._wrong(as_bytes(actual), as_bytes(self.expected)).flatten(-2)
+        return Deviation(wrong.double(), torch.ones_like(wrong), "share of bytes that differ", SHARES, 0.0, shares=True)
+
+    def _wrong(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        wrong = found != wanted
+        for alternative in self.alternatives:
+            wrong &= found != as_bytes(alternative)
+        return wrong

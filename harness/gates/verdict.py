@@ -16,6 +16,24 @@ def same_shape(output: str, actual: torch.Tensor, golden: torch.Tensor) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """How wrong each element, or each byte, of an output is: what a picture is drawn from."""
+
+    values: torch.Tensor
+    """float64; 0 where it is right, infinite where no number tells how wrong it is."""
+    judged: torch.Tensor
+    """bool, same shape: what the contract defines."""
+    measure: str
+    """What a value says, in words."""
+    levels: tuple[float, ...]
+    """Largest value of each level of the picture."""
+    limit: float
+    """Values above it are wrong."""
+    shares: bool = False
+    """Whether a cell of the picture shows the mean of its values, a share, instead of the largest one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Result of one gate or probe; `index` is the first wrong element of `output`."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from rocassay.harness.gates.verdict import Verdict, same_shape
+from rocassay.harness.gates.verdict import Deviation, Verdict, same_shape
 
 MAX_Z = 7.1
 """Gaussian tail 1.3e-12 an element: 8e-4 false alarms in a run of 6.6e8 elements."""
@@ -34,6 +34,9 @@ PEER_MINIMUM = 128
 
 PEER_SPREADS = 5.0
 """Standard deviations of the rms itself, 1 / sqrt(2n) for n independent elements, granted on top: 3e-7 a side."""
+
+USES = (0.3, 1.0, 10.0, 100.0, 1e4, 1e6)
+"""Levels of a picture of errors, in units of the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,22 @@ class Whitened:
         detail = f"{count} places wrong; the first ({place}): {pair}"
         return Verdict("nonfinite", False, detail, float(count), 0.0, reason, output, index)
 
-    def _bound(self, output: str, found: torch.Tensor) -> Verdict:
+    def deviation(self, actual: torch.Tensor) -> Deviation:
+        """The larger use of a limit by each element: of the hard bound, or of |z|; infinite where it must be finite."""
+        found = actual.double()
+        use = self._use_of_bound(found)
+        if self.model_holds:
+            use = torch.maximum(use, self.z(found).abs() / MAX_Z)
+        use = torch.where(self.visible & (self.golden.isfinite() != found.isfinite()), math.inf, use)
+        return Deviation(use, self.visible, "largest error in units of its limit", USES, 1.0)
+
+    def _use_of_bound(self, found: torch.Tensor) -> torch.Tensor:
         finite = self.visible & self.golden.isfinite() & found.isfinite()
         error = torch.where(finite, (found - self.golden).abs(), 0.0)
-        use = torch.where(error == 0, 0.0, torch.nan_to_num(error / self.bound, nan=math.inf, posinf=math.inf))
+        return torch.where(error == 0, 0.0, torch.nan_to_num(error / self.bound, nan=math.inf, posinf=math.inf))
+
+    def _bound(self, output: str, found: torch.Tensor) -> Verdict:
+        use = self._use_of_bound(found)
         reason = "worst case of the declared roundings: no implementation of the plan can exceed it"
         return self._extreme("bound", output, use, found, 1.0, reason, "error is {:.3g} of the hard bound")
 

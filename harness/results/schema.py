@@ -94,6 +94,51 @@ class Check(Model):
     """Recorded, not judged."""
 
 
+class Axis(Model):
+    """One axis of a picture, in elements of what it counts."""
+
+    name: str
+    """What it counts, e.g. `token`, `byte`, `token x head`."""
+    extent: int
+    """Elements of the whole axis."""
+    start: int = 0
+    """First element that is shown."""
+    step: int = 1
+    """Elements that share a cell; a power of 2, so that pages and tiles stay aligned."""
+    group: int = 0
+    """Elements from one boundary to the next, counted from element 0; 0 where there is none."""
+    group_name: str = ""
+    """What lies between boundaries, e.g. `page`."""
+    tile: int = 0
+    """Elements from one tile of the layout to the next, counted from the start of a group; 0: it is not tiled."""
+
+
+class Picture(Model):
+    """Small map of where an output is wrong, and how much."""
+
+    output: str
+    """Name of the output tensor."""
+    measure: str
+    """What a level says, in words."""
+    rows: Axis
+    """From top to bottom."""
+    columns: Axis
+    """From left to right."""
+    levels: tuple[float, ...]
+    """Largest value of each level, in ascending order; a value beyond the last has a level of its own."""
+    limit: float
+    """Values above it are wrong."""
+    cells: tuple[str, ...]
+    """A string per row of cells: `.` is 0, `a` the first level and so on, `!` no finite value, `-` nothing judged.
+
+    A number before a character repeats it: `12.3ab` has 16 cells.
+    """
+    worst: float | None
+    """Value of the worst cell; None where it is not finite."""
+    worst_cell: tuple[int, int]
+    """Row and column of that cell, from 0."""
+
+
 class CaseRecord(Model):
     """One line per case and implementation."""
 
@@ -135,6 +180,8 @@ class CaseRecord(Model):
     """Every gate and probe."""
     first_wrong: Coordinate | None = None
     """The worst news, in storage terms."""
+    picture: Picture | None = None
+    """Where the output of the first failed gate is wrong; None when every gate holds."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds per phase: inputs, golden, run, judge."""
     counts: dict[str, int] = Field(default_factory=dict)

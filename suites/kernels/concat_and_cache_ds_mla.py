@@ -111,6 +111,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scale and codes are each one correctly rounded fp32 operation: every byte is defined"),
         locate=locate,
+        layout=lambda case: interleaved_656(case.block_size),
         faults=(
             "dummy-run-writes-slot-zero",
             "mla-floor-on-amax-vs-scale",

@@ -132,6 +132,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "a code is one correctly rounded fp32 quotient, a bf16 element is copied"),
         locate=locate,
+        layout=lambda case: dense_576(case.block_size, 2 if _dense(case) else 1),
         faults=(
             "k-scale-vs-v-scale-mla",
             "mla-scale-applied-to-bf16-cache",

@@ -270,6 +270,7 @@ OP = register(
             "one rounding of the rotated lanes; scales are powers of two, so that no division rounds",
         ),
         locate=locate,
+        layout=contract_layout,
         faults=(
             "rope-not-inplace-fast-path",
             "rope-inplace-fed-to-concatenation",

@@ -157,6 +157,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scale and codes are each one correctly rounded fp32 operation: every byte is defined"),
         locate=locate,
+        layout=contract_layout,
         faults=(
             "idx-shuffle-at-bs1",
             "dsv4-hardcoded-float8e4nv",

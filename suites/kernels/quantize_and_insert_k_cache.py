@@ -98,6 +98,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scales are exact powers of two and codes one rounding: every byte is defined"),
         locate=locate,
+        layout=lambda case: planar_584(case.block_size),
         faults=(
             "dsv4-584B-planar-vs-interleaved",
             "dummy-run-writes-slot-zero",

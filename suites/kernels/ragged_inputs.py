@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from rocassay.harness.cases import Case, MalformedCase
-from rocassay.harness.gates import ExactBytes, Verdict
+from rocassay.harness.gates import Deviation, ExactBytes, Verdict
 from rocassay.harness.inputs import Placement
 from rocassay.harness.results import Coordinate
 
@@ -77,7 +77,14 @@ class DefinedPart:
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """The exact gate on the defined elements."""
-        return ExactBytes(self.expected).judge(output, torch.where(self.visible, actual, self.expected))
+        return ExactBytes(self.expected).judge(output, self._defined(actual))
+
+    def deviation(self, actual: torch.Tensor) -> Deviation:
+        """Wrong bytes of the defined elements."""
+        return ExactBytes(self.expected).deviation(self._defined(actual))
+
+    def _defined(self, actual: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.visible, actual, self.expected)
 
 
 def locate_entry(output: str, index: tuple[int, ...], indptr: torch.Tensor) -> Coordinate:
