@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,29 @@ from rocassay.harness.errors import RocassayError
 from rocassay.harness.results import Assay
 from rocassay.reports.html.model import page
 from rocassay.reports.html.rows import script_json
-from rocassay.reports.html.words import duration, number, plain, points, share
+from rocassay.reports.html.trends import Trend
+from rocassay.reports.html.words import LONGEST, duration, number, plain, points, share, shortened
 
-__all__ = ["ReportError", "render", "write"]
+__all__ = ["ReportError", "Trend", "render", "write"]
 
 
 class ReportError(RocassayError):
     """The page cannot be written."""
 
 
-def render(assay: Assay) -> str:
-    """The whole document; it needs no network, no other file and, up to the case table, no JavaScript."""
-    return _environment().get_template("page.html.j2").render(page=page(assay))
+def render(assay: Assay, base: Assay | None = None, trends: Sequence[Trend] = ()) -> str:
+    """The whole document; it needs no network, no other file and, up to the case table, no JavaScript.
+
+    base: the run to compare with. trends: what a history says of earlier runs.
+    """
+    return _environment().get_template("page.html.j2").render(page=page(assay, base, trends))
 
 
-def write(assay: Assay, path: Path) -> Path:
+def write(assay: Assay, path: Path, base: Assay | None = None, trends: Sequence[Trend] = ()) -> Path:
     """Write the page to `path`, creating its folder; ReportError when the place cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(assay), encoding="utf-8")
+        path.write_text(render(assay, base, trends), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}; choose another place for the report") from error
     return path
@@ -48,6 +53,7 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Any] = {
         "script_json": _markup_json, "share": share, "points": _points, "number": _number, "duration": duration,
+        "path": _path,
     }  # fmt: skip
     environment.filters |= filters  # pyright: ignore[reportUnknownMemberType]
     return environment
@@ -55,6 +61,11 @@ def _environment() -> jinja2.Environment:
 
 def _markup_json(value: object) -> Markup:
     return Markup(script_json(value))  # noqa: S704  `<` is escaped
+
+
+def _path(strokes: str) -> Markup:
+    """Coordinates that this package made; they may be longer than a text is shown."""
+    return Markup(strokes)  # noqa: S704  letters and digits only
 
 
 def _number(value: float | None) -> str:
@@ -71,5 +82,5 @@ def _template(name: str) -> str | None:
 
 
 def _visible(value: Any) -> Any:
-    """Foreign text with its control and bidirectional characters spelled out; anything else as it is."""
-    return plain(value) if type(value) is str else value
+    """Foreign text, no longer than a page bears, with its control and bidirectional characters spelled out."""
+    return plain(shortened(value, LONGEST)) if type(value) is str else value

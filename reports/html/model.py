@@ -7,12 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rocassay.harness.results import Assay, CaseRecord, EvalHeader, RunHeader, Status, summary
+from rocassay.reports.diff import compare
+from rocassay.reports.html.alpha import Budget, budget
 from rocassay.reports.html.blame import Blame, blames, in_short
+from rocassay.reports.html.changes import Comparison, comparison
 from rocassay.reports.html.drills import Drill, drill_table
 from rocassay.reports.html.evaluations import Group, groups
 from rocassay.reports.html.forest import AXIS, HEIGHT, WIDTH, Drawing, drawing
 from rocassay.reports.html.grids import OpMap, Safety, covered_cells, error_map, safety
+from rocassay.reports.html.heat import Heat, heat, storage_words
+from rocassay.reports.html.pictures import pictures
 from rocassay.reports.html.rows import encode
+from rocassay.reports.html.score import FaultScore, fault_score
+from rocassay.reports.html.strips import Strips, strips
+from rocassay.reports.html.trends import Sparkline, Trend, sparklines
 from rocassay.reports.html.verdict import Gap, NotRun, Verdict, gaps, not_run, verdict
 from rocassay.reports.html.words import counted
 
@@ -50,6 +58,12 @@ class Page:
 
     title: str
     verdict: Verdict
+    place: str
+    """Where the first failure is first wrong, in words."""
+    picture: Heat | None
+    """Of the first failure."""
+    comparison: Comparison | None
+    """With the base run; None without one."""
     accuracy: Accuracy
     kernels: bool
     """Whether the file is about kernel cases at all; one of evaluations only is not."""
@@ -63,7 +77,12 @@ class Page:
     few: int
     """Healthy ops or caught drills that are shown without being asked for."""
     drills: tuple[Drill, ...]
+    score: FaultScore
     safety: Safety
+    strips: Strips
+    trends: tuple[Sparkline, ...]
+    pictures: tuple[tuple[int, Heat], ...]
+    """Of failed records, by their place in the file, as many as the page bears."""
     statuses: tuple[tuple[Status, int], ...]
     """Statuses of all records, drills included, for the filter."""
     cases: int
@@ -72,17 +91,21 @@ class Page:
     """Whether one provider on one engine made every record."""
     rows: dict[str, object]
     limits: tuple[Limit, ...]
+    budget: Budget
     schema: str
     source: str
 
 
-def page(assay: Assay) -> Page:
-    """The view model of an assay."""
+def page(assay: Assay, base: Assay | None = None, trends: Sequence[Trend] = ()) -> Page:
+    """The view model of an assay, compared with a base run and beside the trends of a history where they are given."""
     head, missing, unrecorded = verdict(assay), assay.missing_cells(), assay.unrecorded()
-    skipped = not_run(assay)
+    skipped, drills, first = not_run(assay), tuple(drill_table(assay)), head.first
     return Page(
         title=_title(head, assay),
         verdict=head,
+        place=storage_words(first) if first else "",
+        picture=heat(first.picture) if first and first.picture else None,
+        comparison=comparison(compare(base, assay), str(base.path)) if base else None,
         accuracy=accuracy(assay),
         kernels=bool(assay.headers or assay.records or not assay.evaluations),
         complete="" if missing or unrecorded or skipped else _complete(assay),
@@ -92,14 +115,19 @@ def page(assay: Assay) -> Page:
         unrecorded=unrecorded,
         maps=tuple(error_map(assay)),
         few=FEW,
-        drills=tuple(drill_table(assay)),
+        drills=drills,
+        score=fault_score(assay, drills),
         safety=safety(assay),
+        strips=strips(assay, base),
+        trends=sparklines(trends),
+        pictures=tuple(pictures(assay.records)),
         statuses=tuple(summary(assay.records).items()),
         cases=len(assay.cases),
         drill_cases=len(assay.drills),
         uniform=len({(record.provider, record.engine) for record in assay.records}) < 2,
         rows=encode(assay.records),
         limits=tuple(limits(assay.records)),
+        budget=budget(assay.cases),
         schema=", ".join(sorted({str(line.schema_version) for line in _lines(assay)})),
         source=str(assay.path),
     )

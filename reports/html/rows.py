@@ -18,12 +18,25 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from rocassay.harness.results import GREEN, CaseRecord, Check
+from rocassay.reports.html.heat import storage_words
 from rocassay.reports.html.measures import Use, worst_use
-from rocassay.reports.html.words import number, pairs, plain
+from rocassay.reports.html.words import LONGEST, number, pairs, plain, shortened
 
 GROUP_FIELDS = (
     *("op", "arch", "fp8", "block_size", "provider", "engine", "tier", "fault", "status", "recipe", "params"),
-    *("case", "reason", "repro", "first_wrong", "counts", "timings", "launches", "device", "commit", "versions"),
+    *(
+        "case",
+        "reason",
+        "repro",
+        "first_wrong",
+        "place",
+        "counts",
+        "timings",
+        "launches",
+        "device",
+        "commit",
+        "versions",
+    ),
     "checks",
 )
 CHECK_FIELDS = ("name", "kind", "passed", "limit", "statistic", "reason", "detail", "coordinate", "metrics")
@@ -59,7 +72,7 @@ class _Strings:
 
     def plainly(self, text: str) -> int:
         """Index of a text that is stored whole."""
-        return self.of.setdefault(text, self.table.add(plain(text)))
+        return self.of.setdefault(text, self.table.add(plain(shortened(text, LONGEST))))
 
 
 @dataclass(slots=True)
@@ -95,7 +108,7 @@ class _Encoder:
         first_wrong = str(record.first_wrong) if record.first_wrong else ""
         phases = record.timings if self.everything or record.status not in GREEN else {}
         timings = {name: number(1e3 * seconds, 2) for name, seconds in phases.items()}
-        told = [cut(record.reason), cut(record.repro), cut(first_wrong)]
+        told = [cut(record.reason), cut(record.repro), cut(first_wrong), cut(storage_words(record))]
         told += [cut(pairs(record.counts, "{} {}", " · ")), cut(pairs(timings, "{} {} ms", " · "))]
         constant = ("\n".join(record.launches), record.device, record.commit, pairs(record.versions, "{} {}", " · "))
         return told + [self._word(text) for text in constant]
@@ -131,7 +144,7 @@ class _Cutter:
             return known
         if not any(character.isdigit() for character in text):
             return self.strings.plainly(text)
-        shown = plain(text)
+        shown = plain(shortened(text, LONGEST))
         for hole, part in (("\x03", plain(self.record.case)), ("\x02", plain(self.record.digest))):
             shown = shown.replace(part, hole) if len(part) > 7 else shown
         return self.strings.table.add(_NUMBER.sub(lambda match: self._hole(match[0], statistic), shown))

@@ -10,7 +10,7 @@ from rocassay.reports.html.evaluations import CUT_SHORT, Row, healthy
 from rocassay.reports.html.measures import SEVERITY
 from rocassay.reports.html.words import counted, duration, joined, shortened
 
-LONGEST_REASON = 2000
+LONGEST_REASON = 600
 """Most characters of a reason at the head of the page."""
 
 

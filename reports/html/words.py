@@ -10,6 +10,10 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u20
 """Controls, bidirectional overrides, invisible marks and lone surrogates: all but tab and newline."""
 
 
+LONGEST = 4000
+"""Most characters of any text on the page; a log or an id may be a megabyte long."""
+
+
 def plain(text: str) -> str:
     r"""Text with every control, bidirectional or invisible character spelled out, such as `\x1b` or `\u202e`."""
     return _UNSAFE.sub(lambda match: _spelled(ord(match[0])), text)
