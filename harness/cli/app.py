@@ -309,11 +309,14 @@ def report_html(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. [default: report.html beside]")
     ] = None,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="Results of the run to compare with, or the folder that holds them.")
+    ] = None,
 ) -> None:
     """Write the reviewer's page; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.showing import write_html
 
-    raise typer.Exit(write_html(results, output))
+    raise typer.Exit(write_html(results, output, base))
 
 
 @report.command("ops")

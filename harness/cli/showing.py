@@ -192,13 +192,13 @@ def _table(headings: Sequence[str], texts: int, rows: Iterable[Sequence[str]], *
     return table
 
 
-def write_html(results: Path, output: Path | None) -> int:
-    """Write the page beside the results; exit code 0 iff the verdict is green."""
+def write_html(results: Path, output: Path | None, base: Path | None = None) -> int:
+    """Write the page beside the results, compared with the base's; exit code 0 iff the verdict is green."""
     from rocassay.reports.html import write
 
     source = records_in(results)
     assay = read(source)
-    target = write(assay, output or source.with_name("report.html"))
+    target = write(assay, output or source.with_name("report.html"), read(records_in(base)) if base else None)
     console, reasons = Console(), assay.red_reasons()
     for reason in reasons:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from rocassay.harness.results import CaseRecord
 from rocassay.reports.html.heat import Heat, heat
 from rocassay.reports.html.measures import SEVERITY
 
-MOST_CHARACTERS = 400_000
+MOST_CHARACTERS = 250_000
 """Of all strokes together; the other pictures stay in the results file."""
 
 PER_PICTURE = 2500

@@ -1,9 +1,10 @@
 r"""Case records as compact JSON: whatever repeats is stored once, so that a row is little more than its numbers.
 
-`{"strings", "groups", "shapes", "rows", "group_fields", "check_fields"}`. A row is
+`{"strings", "stories", "groups", "shapes", "rows", "group_fields", "varying", "check_fields", "lean"}`. A row is
 `[group, usage, milliseconds, digest, seed, *values]`, where a usage of -1 stands for exact, -2 for differs and
-null for nothing judged. A group holds, per field, an index into `strings`, and for `checks` a list of indices
-into `shapes`. A string may hold holes, which are filled while the fields are read in order:
+null for nothing judged. A group is an index into `stories` and one into `strings` for each of the `varying` fields;
+a story holds an index into `strings` for each of the other fields, and for `checks` a list of indices into `shapes`.
+A string may hold holes, which are filled while the fields are read in the order of `group_fields`:
 `\x01` the row's next value, `\x02` its digest, `\x03` its case id, `\x04` the check's statistic.
 The statistic of a shape is null, a number, or `true`: then it is the row's next value, before the shape's texts.
 """
@@ -41,8 +42,15 @@ GROUP_FIELDS = (
 )
 CHECK_FIELDS = ("name", "kind", "passed", "limit", "statistic", "reason", "detail", "coordinate", "metrics")
 
+VARYING = ("arch", "fp8", "block_size", "params")
+"""Fields in which cases with otherwise equal words differ."""
+
 EVERYTHING_UP_TO = 5000
-"""Records beyond which metrics and phase timings of green cases stay in the results file, to keep the page small."""
+"""Records beyond which digests, counts, metrics, phase timings and most numbers in the details of green cases stay in
+the results file, to keep the page small."""
+
+LEFT_OUT = "…"
+"""Stands for such a number."""
 
 _NUMBER = re.compile(r"(?:(?<=[ =(\[,:])-)?(?<![\w.])(?:0x[0-9a-f]+|\d+(?:\.\d+)?)(?![A-Za-z_])")
 _Item = TypeVar("_Item", bound=Hashable)
@@ -79,24 +87,22 @@ class _Strings:
 class _Encoder:
     strings: _Strings = field(default_factory=_Strings)
     shapes: _Table[tuple[object, ...]] = field(default_factory=_Table[tuple[object, ...]])
+    stories: _Table[tuple[object, ...]] = field(default_factory=_Table[tuple[object, ...]])
     groups: _Table[tuple[object, ...]] = field(default_factory=_Table[tuple[object, ...]])
     everything: bool = True
-    """Whether green cases keep what nothing judges: metrics and the time of each phase."""
+    """Whether green cases keep what nothing judges."""
 
     def row(self, record: CaseRecord) -> list[_Value]:
         values: list[_Value] = []
+        lean = not self.everything and record.status in GREEN
         cut = _Cutter(self.strings, record, values)
-        group = (*self._axes(record, cut), *self._story(record, cut))
-        checks = tuple(self._shape(check, cut) for check in record.checks)
+        fields = dict(zip(GROUP_FIELDS, (*self._axes(record, cut), *self._story(record, cut, lean=lean)), strict=False))
+        checks = tuple(self._shape(check, cut, lean=lean) for check in record.checks)
+        varying = [fields.pop(name) for name in VARYING]
+        group = self.groups.add((self.stories.add((*fields.values(), checks)), *varying))
         spent = _short(1e3 * sum(record.timings.values()), 2)
-        return [
-            self.groups.add((*group, checks)),
-            _used(worst_use([record])),
-            spent,
-            plain(record.digest),
-            record.seed,
-            *values,
-        ]
+        digest = "" if lean else plain(shortened(record.digest, LONGEST))
+        return [group, _used(worst_use([record])), spent, digest or 0, record.seed, *values]
 
     def _axes(self, record: CaseRecord, cut: _Cutter) -> list[int]:
         axes = (record.op, record.arch, record.fp8, str(record.block_size), record.provider, record.engine)
@@ -104,24 +110,25 @@ class _Encoder:
         words += [self._word(record.recipe), cut(pairs(record.params))]
         return [*words, self._word("") if _derived_case(record) == record.case else self._word(record.case)]
 
-    def _story(self, record: CaseRecord, cut: _Cutter) -> list[int]:
+    def _story(self, record: CaseRecord, cut: _Cutter, *, lean: bool) -> list[int]:
         first_wrong = str(record.first_wrong) if record.first_wrong else ""
-        phases = record.timings if self.everything or record.status not in GREEN else {}
-        timings = {name: number(1e3 * seconds, 2) for name, seconds in phases.items()}
+        timings = {} if lean else {name: number(1e3 * seconds, 2) for name, seconds in record.timings.items()}
+        counts = {} if lean else record.counts
         told = [cut(record.reason), cut(record.repro), cut(first_wrong), cut(storage_words(record))]
-        told += [cut(pairs(record.counts, "{} {}", " · ")), cut(pairs(timings, "{} {} ms", " · "))]
+        told += [cut(pairs(counts, "{} {}", " · ")), cut(pairs(timings, "{} {} ms", " · "))]
         constant = ("\n".join(record.launches), record.device, record.commit, pairs(record.versions, "{} {}", " · "))
         return told + [self._word(text) for text in constant]
 
-    def _shape(self, check: Check, cut: _Cutter) -> int:
+    def _shape(self, check: Check, cut: _Cutter, *, lean: bool) -> int:
         statistic = None if check.statistic is None else _short(check.statistic, 3)
         in_row = bool(statistic)
         if in_row:
             cut.values.append(statistic)
-        metrics = check.metrics if self.everything or not check.passed else {}
+        lean = lean and check.passed
+        metrics = {} if lean else check.metrics
         coordinate = str(check.coordinate) if check.coordinate else ""
         shown = pairs({name: number(value, 4) for name, value in metrics.items()}, "{} {}", " · ")
-        texts = (cut(check.detail, statistic), cut(coordinate), cut(shown))
+        texts = (cut(check.detail, statistic, lean=lean), cut(coordinate), cut(shown))
         limit = None if check.limit is None else _short(check.limit, 6)
         name, kind, reason = (self._word(text) for text in (check.name, check.kind, check.reason))
         return self.shapes.add((name, kind, int(check.passed), limit, in_row or statistic, reason, *texts))
@@ -138,7 +145,7 @@ class _Cutter:
     record: CaseRecord
     values: list[_Value]
 
-    def __call__(self, text: str, statistic: _Value = None) -> int:
+    def __call__(self, text: str, statistic: _Value = None, *, lean: bool = False) -> int:
         known = self.strings.of.get(text)
         if known is not None:
             return known
@@ -147,11 +154,13 @@ class _Cutter:
         shown = plain(shortened(text, LONGEST))
         for hole, part in (("\x03", plain(self.record.case)), ("\x02", plain(self.record.digest))):
             shown = shown.replace(part, hole) if len(part) > 7 else shown
-        return self.strings.table.add(_NUMBER.sub(lambda match: self._hole(match[0], statistic), shown))
+        return self.strings.table.add(_NUMBER.sub(lambda match: self._hole(match[0], statistic, lean), shown))
 
-    def _hole(self, token: str, statistic: _Value) -> str:
+    def _hole(self, token: str, statistic: _Value, lean: bool) -> str:
         if statistic is not None and token == str(statistic):
             return "\x04"
+        if lean:
+            return LEFT_OUT
         self.values.append(_canonical(token))
         return "\x01"
 
@@ -163,9 +172,12 @@ def encode(records: Sequence[CaseRecord]) -> dict[str, object]:
     rows = [encoder.row(record) for record in records]
     return {
         "group_fields": GROUP_FIELDS,
+        "varying": VARYING,
         "check_fields": CHECK_FIELDS,
+        "lean": not encoder.everything,
         "strings": encoder.strings.table.items(),
         "shapes": encoder.shapes.items(),
+        "stories": encoder.stories.items(),
         "groups": encoder.groups.items(),
         "rows": rows,
     }

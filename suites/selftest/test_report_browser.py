@@ -108,10 +108,10 @@ def opened(page: Any, address: str, fragment: str = "") -> Any:
 
 def test_the_worst_case_comes_first_and_rows_come_in_pages(page: Any, address: str) -> None:
     opened(page, address)
-    assert page.locator("#rows tr").count() == 200
+    assert page.locator("#rows tr").count() == 100
     assert page.locator("#rows tr").first.locator("button").inner_text() == "failed"
     page.locator("#more").click()
-    assert page.locator("#shown").inner_text() == "first 400 of 450 records"
+    assert page.locator("#shown").inner_text() == "first 200 of 450 records"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -127,7 +127,7 @@ def test_all_words_of_the_filter_must_match_and_the_address_keeps_them(page: Any
 def test_a_map_cell_selects_its_cases_and_no_drill(page: Any, address: str) -> None:
     opened(page, address)
     page.locator("a.cell").first.click()
-    assert page.locator("#shown").inner_text() == "first 200 of 450 records"
+    assert page.locator("#shown").inner_text() == "first 100 of 450 records"
     assert page.locator("#q").input_value() == "^gather:gfx942:e4m3fnuz:bs16:"
 
 

@@ -125,8 +125,11 @@ def embedded(document: str) -> dict[str, Any]:
 
 def decoded(data: dict[str, Any], row: list[Any]) -> dict[str, Any]:
     """One row read back in the way that the page's script does."""
-    group, values = data["groups"][row[0]], iter(row[5:])
+    (story, *own), values = data["groups"][row[0]], iter(row[5:])
+    varying, rest = dict(zip(data["varying"], own, strict=True)), iter(data["stories"][story])
+    group = [varying[name] if name in varying else next(rest) for name in data["group_fields"]]
     record: dict[str, Any] = dict(zip(("usage", "ms", "digest", "seed"), row[1:5], strict=True))
+    record["digest"] = record["digest"] or ""
     holes = {"\x01": lambda _: next(values), "\x02": lambda _: record["digest"], "\x03": lambda _: record["case"]}
 
     def text(index: int, statistic: Any = None) -> str:
