@@ -121,14 +121,13 @@ def _columns(extent: int, elements: int, case: Case, places: Sequence[Coordinate
 
 
 def _name(places: Sequence[Coordinate], dimension: int, names: Sequence[str]) -> str:
-    """Name that every coordinate gives to its index in that dimension."""
-    fallback = "column" if dimension == -1 else "row"
-    return next((name for name in names if all(_is(place, name, dimension) for place in places)), fallback)
-
-
-def _is(place: Coordinate, name: str, dimension: int) -> bool:
-    value = place.byte if name == "byte" else place.where.get(name)
-    return value is not None and value == place.index[dimension]
+    """Name that a coordinate gives to its index in that dimension, and that no other coordinate contradicts."""
+    for name in names:
+        said = [place.byte if name == "byte" else place.where.get(name) for place in places]
+        known = [n for n, value in enumerate(said) if value is not None]
+        if known and all(said[n] == places[n].index[dimension] for n in known):
+            return name
+    return "column" if dimension == -1 else "row"
 
 
 def _drawn(output: str, seen: Deviation, plane: _Plane) -> Picture:

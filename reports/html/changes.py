@@ -11,10 +11,10 @@ from rocassay.reports.diff import CasePair, Changes, EvaluationChange, Moved
 from rocassay.reports.html.words import counted, joined, number, plain
 
 FEW = 10
-"""Cases of each kind that are told one by one."""
+"""Moved cases and reasons that are told one by one."""
 
-SCALE = 6.0
-"""|log2| at which the bar of a moved error is full."""
+SEVERAL = 6
+"""Cases of each kind that are told one by one."""
 
 FAILED_BY = 3
 """Ops that a sentence names."""
@@ -107,13 +107,14 @@ def comparison(changes: Changes, source: str) -> Comparison:
     """The view of a comparison with the base that lies in the file `source`."""
     worse = changes.worse()
     sentence = f"{counted(changes.compared, 'case')} compared; " + ("; ".join(worse) if worse else "nothing is worse")
+    full = max([1.0, *(abs(move.log2) for move in changes.moved if math.isfinite(move.log2))])
     ops = joined(pair.record.op for pair in changes.new_failures[:2000]).split(", ")
     return Comparison(
         worse=worse,
         sentence=sentence,
         where=_where(ops) if changes.new_failures else "",
         kinds=tuple(kind for kind in _kinds(changes) if kind.count),
-        moved=tuple(_move(move) for move in changes.moved[:FEW]),
+        moved=tuple(_move(move, full) for move in changes.moved[:FEW]),
         moves=len(changes.moved),
         grown=len(changes.grown(2.0)),
         answers=tuple(_answer(change) for change in changes.evaluations),
@@ -144,7 +145,7 @@ def _kinds(changes: Changes) -> list[Kind]:
 
 
 def _kind(name: str, mark: str, pairs: Sequence[CasePair], *, loud: bool) -> Kind:
-    return Kind(name, mark, len(pairs), tuple(_told(pair) for pair in pairs[:FEW]), loud)
+    return Kind(name, mark, len(pairs), tuple(_told(pair) for pair in pairs[:SEVERAL]), loud)
 
 
 def _told(pair: CasePair) -> Told:
@@ -160,7 +161,8 @@ def _kind_of(record: CaseRecord) -> str:
     return "case" if record.fault is None else "drill"
 
 
-def _move(move: Moved) -> Move:
+def _move(move: Moved, full: float) -> Move:
+    """full: |log2| at which the bar is full."""
     record, before, after = move.pair.record, move.base.share, move.head.share
     power = "∞" if math.isinf(move.log2) else f"{abs(move.log2):.1f}"
     return Move(
@@ -170,7 +172,7 @@ def _move(move: Moved) -> Move:
         number(before, 3),
         number(after, 3),
         ("+" if move.log2 > 0 else "−") + power,
-        round(100 * min(1.0, abs(move.log2) / SCALE)),
+        round(100 * min(1.0, abs(move.log2) / full)),
         move.log2 > 0,
         after > 1,
         move.pair.code,

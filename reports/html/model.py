@@ -16,6 +16,7 @@ from rocassay.reports.html.evaluations import Group, groups
 from rocassay.reports.html.forest import AXIS, HEIGHT, WIDTH, Drawing, drawing
 from rocassay.reports.html.grids import OpMap, Safety, covered_cells, error_map, safety
 from rocassay.reports.html.heat import Heat, heat, storage_words
+from rocassay.reports.html.pattern import in_common
 from rocassay.reports.html.pictures import pictures
 from rocassay.reports.html.rows import encode
 from rocassay.reports.html.score import FaultScore, fault_score
@@ -58,6 +59,8 @@ class Page:
 
     title: str
     verdict: Verdict
+    in_common: str
+    """What the red cases have in common; empty when there are not several."""
     place: str
     """Where the first failure is first wrong, in words."""
     picture: Heat | None
@@ -103,6 +106,7 @@ def page(assay: Assay, base: Assay | None = None, trends: Sequence[Trend] = ()) 
     return Page(
         title=_title(head, assay),
         verdict=head,
+        in_common=in_common(assay),
         place=storage_words(first) if first else "",
         picture=heat(first.picture) if first and first.picture else None,
         comparison=comparison(compare(base, assay), str(base.path)) if base else None,

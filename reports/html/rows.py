@@ -6,6 +6,7 @@ null for nothing judged. A group is an index into `stories` and one into `string
 a story holds an index into `strings` for each of the other fields, and for `checks` a list of indices into `shapes`.
 A string may hold holes, which are filled while the fields are read in the order of `group_fields`:
 `\x01` the row's next value, `\x02` its digest, `\x03` its case id, `\x04` the check's statistic.
+`passed` is 1, 0, or 2 where the check was not applicable.
 The statistic of a shape is null, a number, or `true`: then it is the row's next value, before the shape's texts.
 """
 
@@ -131,7 +132,9 @@ class _Encoder:
         texts = (cut(check.detail, statistic, lean=lean), cut(coordinate), cut(shown))
         limit = None if check.limit is None else _short(check.limit, 6)
         name, kind, reason = (self._word(text) for text in (check.name, check.kind, check.reason))
-        return self.shapes.add((name, kind, int(check.passed), limit, in_row or statistic, reason, *texts))
+        return self.shapes.add(
+            (name, kind, 2 if not check.applicable else int(check.passed), limit, in_row or statistic, reason, *texts)
+        )
 
     def _word(self, text: str) -> int:
         return self.strings.of.get(text) or self.strings.plainly(text)

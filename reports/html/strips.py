@@ -101,7 +101,7 @@ def _strip(op: str, after: Sequence[CaseRecord], before: Sequence[CaseRecord]) -
         return None
     base = _lane(before, limit, up=False)
     ratio = head.median / base.median if base and base.median and min(head.cases, base.cases) >= FEWEST else None
-    told = f"{op}: worst |z| of {head.cases} cases, median {head.median:.2f}, largest {number(head.worst)}"
+    told = f"{op}: worst |z| of {head.cases} outputs, median {head.median:.2f}, largest {number(head.worst)}"
     told += f"; base median {base.median:.2f}, largest {number(base.worst)}" if base else ""
     return Strip(op, limit, head, base, ratio, f"{told}; limit {limit:g}")
 

@@ -13,6 +13,9 @@ from rocassay.reports.html.words import counted, duration, joined, shortened
 LONGEST_REASON = 600
 """Most characters of a reason at the head of the page."""
 
+MOST_REASONS = 20
+"""Reasons that the head of the page lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -70,7 +73,7 @@ def verdict(assay: Assay) -> Verdict:
     return Verdict(
         "FAIL" if reasons else "PASS",
         _red_sentence(reasons, ill, len(sound)) if reasons else _green_sentence(assay),
-        reasons if len(reasons) > 1 else (),
+        _told(reasons) if len(reasons) > 1 else (),
         ordered,
         (drills.get(Status.FAILED, 0), sum(drills.values())),
         _facts(assay),
@@ -78,6 +81,12 @@ def verdict(assay: Assay) -> Verdict:
         (len(sound) - len(ill), len(sound)),
         ill[0] if ill else None,
     )
+
+
+def _told(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of them; a torn file has one for each of its lines."""
+    rest = len(reasons) - MOST_REASONS
+    return (*reasons[:MOST_REASONS], f"and {counted(rest, 'further reason')}") if rest > 0 else reasons
 
 
 def _green_sentence(assay: Assay) -> str:
