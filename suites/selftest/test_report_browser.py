@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rocassay.harness.results import Assay, CaseRecord, Check, Coordinate, RunHeader, Status
+from rocassay.harness.results import Assay, Axis, CaseRecord, Check, Coordinate, Picture, RunHeader, Status
 from rocassay.reports import html
 from rocassay.suites.selftest.evaluations import assay_of, drill_case, evaluation, question
 
@@ -50,8 +52,23 @@ def record(seed: int, **changes: Any) -> CaseRecord:
         "launches": ("_gather_kernel",),
         "digest": "9b810e766ec9d286",
         "repro": f"rocassay repro '{name}' --engine interpreter",
+        "first_wrong": PLACE if wrong else None,
+        "picture": PICTURE if wrong else None,
     }
     return CaseRecord(**{**fields, **changes})
+
+
+PICTURE = Picture(
+    output="kv_cache",
+    measure="share of bytes that differ",
+    rows=Axis(name="token", extent=64, group=16, group_name="page", tile=16),
+    columns=Axis(name="byte", extent=132, step=4, tile=16),
+    levels=(0.25, 0.5, 0.75),
+    limit=0.0,
+    cells=("33.",) * 17 + ("4.28d.",) * 3 + ("33.",) * 12 + ("abcd!-27.",) + ("33.",) * 15,
+    worst=None,
+    worst_cell=(32, 4),
+)
 
 
 def report() -> Assay:
@@ -164,6 +181,7 @@ def test_a_red_drill_counts_as_wanted(page: Any, address: str) -> None:
 def test_verdict_map_and_drills_are_readable_without_javascript(chromium: Any, address: str) -> None:
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.emulate_media(media="print")  # on the screen, what is scrolled away has no layout and so no text
     page.goto(address)
     text = page.locator("body").inner_text()
     context.close()
@@ -252,3 +270,140 @@ def test_accuracy_is_readable_without_javascript_and_fits_a_printed_page(chromiu
     assert "Both see it." in text
     assert "Accuracy is blind to it: the same 40 of 40 questions are right." in text
     assert all(edge["x"] + edge["width"] <= 794 for edge in edges)
+
+
+def compared() -> str:
+    """Every part of the page at once: a worse head, a base, trends, drills, evaluations, pictures, odd texts."""
+    z = Check(name="max-z", kind="gate", passed=True, statistic=3.0, limit=7.1, metrics={"rms_z": 1.0})
+    worse = z.model_copy(update={"statistic": 6.5, "metrics": {"rms_z": 2.1}})
+    odd = record(900, status=Status.CRASHED, reason=HOSTILE, repro=HOSTILE, checks=(), case=HOSTILE)
+    states = [record(901 + n, status=status, reason="why") for n, status in enumerate(Status)]
+    drills = [record(7, fault="swap"), record(3, fault="blind-one", status=Status.BLIND, reason="no power")]
+    evaluations = {e.header.run_id: e for e in evaluated().evaluations.values()}
+    header = report().headers[0].model_copy(update={"drills": ("swap", "blind-one", "never")})
+    rounded = [record(20 + n, op="logits", checks=(worse,), block_size=64) for n in range(5)]
+    head = Assay(Path("head.jsonl"), [header], [record(7), odd, *states, *rounded, *drills], [], evaluations)
+    before = [record(20 + n, op="logits", checks=(z,), block_size=64) for n in range(5)]
+    base = Assay(Path("base.jsonl"), [header], [record(7, status=Status.PASSED, picture=None), record(8), *before])
+    points = tuple((f"2026-01-{day:02}T00:00:00Z", 1.0 + (day > 9), f"c{day}") for day in range(1, 15))
+    return html.render(head, base, [html.Trend("logits", points, 9, "ms"), html.Trend(HOSTILE, points[:3])])
+
+
+@pytest.fixture(scope="module")
+def whole_address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "whole.html"
+    path.write_text(compared(), encoding="utf-8")
+    return path.as_uri()
+
+
+OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
+
+
+def test_nothing_on_the_page_bars_anybody(page: Any, whole_address: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="install rocassay[test]").Axe()
+    opened(page, whole_address, "#status=failed&kind=case")
+    page.evaluate(OPEN_ALL)
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    page.locator("#rows button").first.press("Enter")
+    found = axe.run(page).response["violations"]
+    assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found] == []
+
+
+def test_hostile_texts_of_every_part_do_nothing_and_stay_inside_the_page(page: Any, whole_address: str) -> None:
+    opened(page, whole_address)
+    page.evaluate(OPEN_ALL)
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    assert page.locator("img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shown = page.locator("body").inner_text()
+    assert "</script><script>alert(1)</script><img src=x onerror=alert(1)>" in shown
+    assert "\\x1b[31m \\u202egnp" in shown
+    assert "… (1,000,0" in shown
+    assert len(shown) < 150_000
+
+
+def test_the_page_is_read_with_the_keyboard_alone(page: Any, address: str) -> None:
+    opened(page, address)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the case table"
+    page.keyboard.press("Enter")
+    press_until(page, "document.activeElement.id === 'q'")
+    page.keyboard.type(":s7 failed")
+    assert page.locator("#shown").inner_text() == "1 record"
+    press_until(page, "document.activeElement.closest('#rows') !== null")
+    page.keyboard.press("Enter")
+    assert page.locator("tr.detail .heat").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "copy"
+
+
+def press_until(page: Any, there: str) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate(there):
+            return
+    pytest.fail(f"20 tabs do not lead to where {there}")
+
+
+def test_an_opened_failure_shows_where_it_is_wrong(page: Any, address: str) -> None:
+    opened(page, address, "#status=failed&kind=case")
+    drawing = page.locator("tr.detail .heat svg").first
+    cell = page.evaluate(MIDDLES, "tr.detail .heat .worst")[0]
+    frame = page.evaluate(MIDDLES, "tr.detail .heat .frame")[0]
+    assert cell[1] == pytest.approx(frame[0] + (frame[2] - frame[0]) * 4.5 / 33, abs=1)
+    assert drawing.get_attribute("aria-label").endswith("worst cell: token 32, bytes 16 to 19: no finite value")
+    assert "tile 0, 1 (of 16 tokens × 16 bytes)" in page.locator("tr.detail").inner_text()
+
+
+LIGHTNESS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  return ["ok1", "ok2", "ok3", "bad1", "bad2", "bad3", "bad4", "bad5"].map(shade => {
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("class", shade);
+    document.querySelector(".heat g").append(path);
+    canvas.fillStyle = getComputedStyle(path).stroke;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = canvas.getImageData(0, 0, 1, 1).data;
+    return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+  });
+}"""
+
+
+def test_the_levels_of_a_picture_differ_in_lightness_in_the_order_of_the_error(page: Any, whole_address: str) -> None:
+    opened(page, whole_address)
+    within, beyond = (page.evaluate(LIGHTNESS)[part] for part in (slice(0, 3), slice(3, 8)))
+    on_white = within[0] > 0.5
+    assert within == sorted(within, reverse=on_white)
+    assert beyond == sorted(beyond, reverse=on_white)
+    assert all(abs(a - b) > 0.04 for a, b in itertools.pairwise(beyond))
+
+
+def test_a_link_to_a_changed_case_opens_it(page: Any, whole_address: str) -> None:
+    opened(page, whole_address)
+    page.locator("#changes a.id", has_text=":s7").first.click()
+    assert page.locator("#shown").inner_text() == "1 record"
+    assert page.locator("tr.detail .heat").count() == 1
+
+
+def test_the_embedded_records_can_be_saved(page: Any, address: str) -> None:
+    opened(page, address)
+    with page.expect_download() as download:
+        page.locator("#json").click()
+    assert len(json.loads(Path(download.value.path()).read_text())["rows"]) == 451
+
+
+def test_changes_strips_and_trends_are_readable_without_javascript_and_fit_a_printed_page(
+    chromium: Any, whole_address: str
+) -> None:
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 794, "height": 1123})
+    page = context.new_page()
+    page.emulate_media(media="print")
+    page.goto(whole_address)
+    text = page.locator("main").inner_text()
+    drawn = page.locator("header .heat svg").first.bounding_box()
+    context.close()
+    assert "new failures in gather" in text
+    assert "step from 1 to 2 ms with c10 on 2026-01-10" in text
+    assert "2.17× the base" in text
+    assert drawn["x"] + drawn["width"] <= 794
