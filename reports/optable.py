@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import json
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rocassay.harness.results import Assay, CaseRecord, Check, Status
+from rocassay.harness.results import Assay, CaseRecord, Status, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +54,21 @@ def _row(op: str, arch: str, fp8: str, engine: str, provider: str, *, records: S
     statuses = [record.status for record in records]
     known = (Status.PASSED, Status.FAILED)
     other = {s.value: count for s in Status if s not in known and (count := statuses.count(s))}
-    spent = [sum(record.timings.values()) for record in records]
-    checks = [check for record in records for check in record.checks]
-    peers = [check.statistic for check in checks if check.name == "peer"]
+    found = measured(records)
     return OpRow(
         *(op, arch, fp8, engine, provider),
-        cases=len(records),
+        cases=found.cases,
         passed=statuses.count(Status.PASSED),
         failed=statuses.count(Status.FAILED),
         other=other,
-        worst_t=_largest(_statistics(checks, "worst-row")),
-        worst_z=_largest(_statistics(checks, "max-z")),
-        mean_z=_largest(abs(z) for check in checks if (z := check.metrics.get("mean_z")) is not None),
-        peer_rms_z=max((z for z in peers if z is not None), key=lambda z: abs(z - 1), default=None),
-        bound_use=_largest(_statistics(checks, "bound")),
-        seconds=sum(spent),
-        median_seconds=statistics.median(spent),
+        worst_t=found.worst_t,
+        worst_z=found.worst_z,
+        mean_z=found.mean_z,
+        peer_rms_z=found.peer_rms_z,
+        bound_use=found.bound_use,
+        seconds=found.seconds,
+        median_seconds=found.median_seconds,
     )
-
-
-def _statistics(checks: Iterable[Check], name: str) -> Iterable[float]:
-    """Statistics of a gate; one that failed without a number counts as infinite."""
-    for check in checks:
-        if check.name == name and (check.statistic is not None or not check.passed):
-            yield math.inf if check.statistic is None else check.statistic
-
-
-def _largest(values: Iterable[float]) -> float | None:
-    return max(values, default=None)
 
 
 HEADINGS = (

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from rocassay.harness.accuracy import night as nights
@@ -20,12 +16,8 @@ from rocassay.harness.accuracy.history import Baseline, History, HistoryError
 from rocassay.harness.accuracy.night import Night, NightLine, since_of
 from rocassay.harness.accuracy.verdict import Policy
 from rocassay.harness.cli.answering import COLOURS, print_evaluation
-from rocassay.harness.cli.console import table_console
-from rocassay.harness.options import RESULTS
-from rocassay.harness.results import Evaluation, QuestionRecord, read
-
-WIDTH = 140
-"""Columns of a table at least."""
+from rocassay.harness.cli.plain import minute, plain_table, print_json, print_table, say
+from rocassay.harness.results import Evaluation, QuestionRecord
 
 UNSOLVED_SHOWN = 20
 """Questions that `history show` names; --json has all."""
@@ -37,21 +29,22 @@ def list_evaluations(where: str, configuration: str, *, as_json: bool) -> None:
     """Print a row an evaluation, oldest first."""
     found = History(where, make=False).summaries(configuration or None)
     if as_json:
-        _print_json([_summary(evaluation) for evaluation in found])
+        print_json([summary(evaluation) for evaluation in found])
         return
-    table = _table("run", "begun (UTC)", "configuration", "task", "faults", "right", "status")
+    table = plain_table("run", "begun (UTC)", "configuration", "task", "faults", "right", "status")
     for evaluation in found:
-        row = _summary(evaluation)
+        row = summary(evaluation)
         status = Text(row["status"], COLOURS.get(row["status"], "yellow"))
         status.append(f" (repeats {row['repeats']})" if row["repeats"] else "", "dim")
         faults = " + ".join(row["faults"]) or "none"
         right = f"{row['correct']} of {row['asked']}"
-        cells = (row["run"], _minute(row["started"]), row["configuration"], row["task"], faults, right)
+        cells = (row["run"], minute(row["started"]), row["configuration"], row["task"], faults, right)
         table.add_row(*map(Text, cells), status)
-    _print_table(table, "no evaluations" + (f" of {configuration}" if configuration else ""))
+    print_table(table, "no evaluations" + (f" of {configuration}" if configuration else ""))
 
 
-def _summary(evaluation: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The row of an evaluation, for programs."""
     header, verdict = evaluation.header, evaluation.verdict
     assert verdict is not None  # the store holds none without
     return {
@@ -76,19 +69,19 @@ def show_evaluation(where: str, run: str, *, as_json: bool) -> None:
     if as_json:
         answers = [record.model_dump(mode="json") for record in found.in_order]
         verdict = found.verdict.model_dump(mode="json") if found.verdict else None
-        _print_json({"header": header.model_dump(mode="json"), "verdict": verdict, "answers": answers})
+        print_json({"header": header.model_dump(mode="json"), "verdict": verdict, "answers": answers})
         return
     print_evaluation(console, found)
     about = [f"run {header.run_id}, begun {header.started}", f"task {header.fingerprint.task}"]
     about += [f"repeats {header.repeats}"] if header.repeats else []
     about += [f"commit {header.commit}"] if header.commit else []
-    _say(console, f"  {'; '.join(about)}")
-    _say(console, f"  command: {header.command}")
+    say(console, f"  {'; '.join(about)}")
+    say(console, f"  command: {header.command}")
     unsolved = [record for record in found.in_order if not record.correct]
     for record in unsolved[:UNSOLVED_SHOWN]:
-        _say(console, f"  {record.id}: {_unsolved(record)}")
+        say(console, f"  {record.id}: {_unsolved(record)}")
     if len(unsolved) > UNSOLVED_SHOWN:
-        _say(console, f"  and {len(unsolved) - UNSOLVED_SHOWN} more; --json prints all")
+        say(console, f"  and {len(unsolved) - UNSOLVED_SHOWN} more; --json prints all")
 
 
 def _unsolved(record: QuestionRecord) -> str:
@@ -96,35 +89,6 @@ def _unsolved(record: QuestionRecord) -> str:
         return f"no answer: {record.error}"
     given = "no number in the asked form" if record.strict is None else record.strict
     return f"{given}, right is {record.gold}" + (", cut at the token limit" if record.finish_reason == "length" else "")
-
-
-def add_results(where: str, results: Path, *, as_json: bool) -> None:
-    """Store the finished evaluations of a results file. Raises HistoryError when it holds none."""
-    path = results / RESULTS if results.is_dir() else results
-    assay = read(path)
-    found = list(assay.evaluations.values())
-    finished = [evaluation for evaluation in found if evaluation.verdict is not None]
-    if not finished:
-        what = f"only {len(found)} unfinished evaluations" if found else "no evaluation"
-        raise HistoryError(f"{path} holds {what}; `rocassay gsm8k` makes one, --resume finishes it")
-    history = History(where)
-    for evaluation in finished:
-        history.append(evaluation)
-    rest = [evaluation.header.run_id for evaluation in found if evaluation.verdict is None]
-    if as_json:
-        added = [evaluation.header.run_id for evaluation in finished]
-        _print_json({"added": added, "unfinished": rest, "problems": assay.problems})
-        return
-    console = Console()
-    for evaluation in finished:
-        row = _summary(evaluation)
-        faults = f" with {' + '.join(row['faults'])}" if row["faults"] else ""
-        _say(console, f"added {row['run']}: {row['configuration']}{faults}, {row['task']}, {row['status']}")
-    for run in rest:
-        _say(console, f"left out {run}: it has no verdict yet; `rocassay gsm8k --resume` finishes it")
-    for problem in assay.problems:
-        _say(console, f"unreadable: {problem}")
-    _say(console, f"history: {history.place}")
 
 
 def judge_night(where: str, since: str, alpha: float | None, *, as_json: bool) -> int:
@@ -142,7 +106,7 @@ def judge_night(where: str, since: str, alpha: float | None, *, as_json: bool) -
             f"{begin.isoformat(timespec='minutes')}; did the night's job run? --since looks further back"
         )
     if as_json:
-        _print_json({"since": begin.isoformat(), **_night_row(found)})
+        print_json({"since": begin.isoformat(), **_night_row(found)})
     else:
         _print_night(found)
     return int(found.red)
@@ -162,19 +126,19 @@ def _word(line: NightLine) -> str:
 
 
 def _print_night(night: Night) -> None:
-    table = _table("configuration", "task", "run", "evaluations", "p", "p by Holm", "verdict")
+    table = plain_table("configuration", "task", "run", "evaluations", "p", "p by Holm", "verdict")
     for line in night.lines:
         colour = "bold red" if line.red else COLOURS.get(line.status, "yellow") if line.status != "red" else "yellow"
         both = line.run + (f" with {line.repeats}" if line.repeats else "")
         numbers = (str(line.evaluations), _p(line.p), _p(line.adjusted))
         table.add_row(*map(Text, (line.configuration, line.task, both, *numbers)), Text(_word(line), colour))
-    _print_table(table, "")
+    print_table(table, "")
     console = Console()
     for line in night.lines:
         if line.status != "green":
-            _say(console, f"{line.configuration} {line.task}: {line.reason}")
+            say(console, f"{line.configuration} {line.task}: {line.reason}")
     for text in _alarm_words(night):
-        _say(console, text)
+        say(console, text)
 
 
 def _alarm_words(night: Night) -> list[str]:
@@ -192,15 +156,17 @@ def list_baselines(where: str, configuration: str, *, as_json: bool) -> None:
     found = History(where, make=False).baselines(configuration or None)
     rows = _baseline_rows(found)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    table = _table("number", "in force", "configuration", "task", "runs", "accuracy", "accepted (UTC)", "by", "why")
+    table = plain_table(
+        "number", "in force", "configuration", "task", "runs", "accuracy", "accepted (UTC)", "by", "why"
+    )
     for row in rows:
         cells = (row["configuration"], row["task"], str(len(row["runs"])), f"{row['accuracy']:.4f}")
         force = "yes" if row["in_force"] else ""
-        told = (_minute(row["accepted"]), row["who"], row["why"])
+        told = (minute(row["accepted"]), row["who"], row["why"])
         table.add_row(*map(Text, (str(row["number"]), force, *cells, *told)))
-    _print_table(table, "no baselines; `rocassay baseline accept RUN... --why TEXT` makes one")
+    print_table(table, "no baselines; `rocassay baseline accept RUN... --why TEXT` makes one")
 
 
 def _baseline_rows(found: Sequence[Baseline]) -> list[dict[str, Any]]:
@@ -223,11 +189,11 @@ def show_baselines(where: str, number: int | None, *, as_json: bool) -> None:
     if number is not None and not chosen:
         raise HistoryError(f"there is no baseline {number}; `rocassay baseline list` shows those there are")
     if as_json:
-        _print_json(chosen)
+        print_json(chosen)
         return
     console = Console()
     if not chosen:
-        _say(console, "no baselines; `rocassay baseline accept RUN... --why TEXT` makes one")
+        say(console, "no baselines; `rocassay baseline accept RUN... --why TEXT` makes one")
     for row in chosen:
         _print_baseline(console, row)
 
@@ -237,23 +203,23 @@ def accept_runs(where: str, runs: Sequence[str], why: str, who: str, *, as_json:
     accepted = History(where, make=False).accept(runs, why, who)
     row = {**_baseline_row(accepted), "in_force": True}
     if as_json:
-        _print_json(row)
+        print_json(row)
         return
     _print_baseline(Console(), row)
 
 
 def _print_baseline(console: Console, row: dict[str, Any]) -> None:
     force = "in force" if row["in_force"] else "no longer in force"
-    _say(console, f"baseline {row['number']} of {row['configuration']}, {row['task']}: {force}")
-    _say(console, f"  accepted by {row['who']}, {_minute(row['accepted'])} UTC: {row['why']}")
+    say(console, f"baseline {row['number']} of {row['configuration']}, {row['task']}: {force}")
+    say(console, f"  accepted by {row['who']}, {minute(row['accepted'])} UTC: {row['why']}")
     found = row["evidence"]
     worse = found.get("p_worse", {})
     for run, (right, asked) in found["correct_of_asked"].items():
         against = f", p = {worse[run]:.2g} of being worse than baseline {found['previous']}" if run in worse else ""
-        _say(console, f"  {run}: {right} of {asked} right{against}")
+        say(console, f"  {run}: {right} of {asked} right{against}")
     psi = "unknown from one run" if found["psi"] is None else f"{found['psi']:.4f}"
-    _say(console, f"  discordance of two runs {psi}; of one build with p = {found['dispersion_p']:.2g} (Cochran's Q)")
-    _say(console, f"  {_previous_words(found)}")
+    say(console, f"  discordance of two runs {psi}; of one build with p = {found['dispersion_p']:.2g} (Cochran's Q)")
+    say(console, f"  {_previous_words(found)}")
 
 
 def _previous_words(found: dict[str, Any]) -> str:
@@ -265,31 +231,6 @@ def _previous_words(found: dict[str, Any]) -> str:
         f"all together against baseline {found['previous']}: {100 * found['difference']:+.2f} points, "
         f"p = {found['p_worse_together']:.2g} of being worse"
     )
-
-
-def _table(*names: str) -> Table:
-    numbers = {"right", "evaluations", "p", "p by Holm", "runs", "accuracy", "number"}
-    columns = [Column(name, justify="right" if name in numbers else "left", overflow="fold") for name in names]
-    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-def _print_table(table: Table, otherwise: str) -> None:
-    if table.row_count:
-        table_console(WIDTH).print(table)
-    else:
-        _say(Console(), otherwise)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    Console().print_json(json.dumps(value))
-
-
-def _minute(moment: str) -> str:
-    return moment[:16].replace("T", " ")
 
 
 def _p(value: float | None) -> str:

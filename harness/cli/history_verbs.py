@@ -12,7 +12,7 @@ from rocassay.harness.options import HISTORY
 DEFAULT = f"rocassay-out/{HISTORY}"
 
 history = typer.Typer(
-    help="Evaluations over time: list them, show one, add a results file, judge a night as a whole.",
+    help="Runs and evaluations over time: add a results file, list, show trends, judge a night as a whole, prune.",
     no_args_is_help=True,
 )
 baseline = typer.Typer(
@@ -53,10 +53,39 @@ def add(
     where: Where = DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Store the finished evaluations of a results file; those of a known id are replaced, not doubled."""
-    from rocassay.harness.cli import histories
+    """Store the run and the finished evaluations of a results file; those of a known id are replaced, not doubled.
 
-    histories.add_results(where, results, as_json=json_)
+    Of a run of kernel cases the verdict, a few numbers of each op, and the duration of each case are kept.
+    """
+    from rocassay.harness.cli import kernelruns
+
+    kernelruns.add_results(where, results, as_json=json_)
+
+
+@history.command()
+def runs(where: Where = DEFAULT, json_: Json = False) -> None:
+    """List the runs of kernel cases, oldest first: id, time, commit, what was judged, cases, status."""
+    from rocassay.harness.cli import kernelruns
+
+    kernelruns.list_runs(where, as_json=json_)
+
+
+@history.command()
+def prune(
+    keep_days: Annotated[float | None, typer.Option("--keep-days", help="Keep what began in the last N days.")] = None,
+    keep_runs: Annotated[int | None, typer.Option("--keep-runs", help="Keep the newest N of each kind.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    where: Where = DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Remove old runs and evaluations, never those that a baseline refers to; with both limits either one keeps.
+
+    A kind is what was judged: tier, provider, engine and device of a run; configuration, task and faults of an
+    evaluation.
+    """
+    from rocassay.harness.cli import kernelruns
+
+    kernelruns.prune(where, keep_days, keep_runs, dry_run=dry_run, as_json=json_)
 
 
 @history.command()

@@ -20,6 +20,7 @@ from rocassay.harness.results.accuracy import (
 )
 from rocassay.harness.results.assay import Assay, finished_keys, read, summary
 from rocassay.harness.results.lines import Record, json_schema
+from rocassay.harness.results.measures import Measures, measured, seconds_of
 from rocassay.harness.results.schema import (
     GREEN,
     RAN,
@@ -34,6 +35,7 @@ from rocassay.harness.results.schema import (
     ResultsError,
     RunEnd,
     RunHeader,
+    Shard,
     Status,
 )
 from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, usage, worst_usage
@@ -56,6 +58,7 @@ __all__ = [
     "Evaluation",
     "Fingerprint",
     "Finish",
+    "Measures",
     "Model",
     "Picture",
     "QuestionRecord",
@@ -64,13 +67,16 @@ __all__ = [
     "ResultsWriter",
     "RunEnd",
     "RunHeader",
+    "Shard",
     "Status",
     "WorstUse",
     "configuration_of",
     "finished_keys",
     "json_schema",
     "latest",
+    "measured",
     "read",
+    "seconds_of",
     "set_aside_cut_tail",
     "summary",
     "usage",

@@ -223,6 +223,22 @@ class Cell(Model):
     """Engine that has to execute it."""
 
 
+class Shard(Model):
+    """Which part of a selection a run was given."""
+
+    number: int
+    """Which of them, from 1."""
+    count: int
+    """Into how many the selection was cut."""
+    plan: str
+    """Digest of which case went where: parts of different plans do not make a whole."""
+    selected: int
+    """Cases of the whole selection, without drills."""
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.count}"
+
+
 class RunHeader(Model):
     """First line of a run: what was asked for."""
 
@@ -250,6 +266,10 @@ class RunHeader(Model):
     """Faults whose drill must go red in this run."""
     resumed: bool = False
     """Whether records of an earlier, interrupted part precede this line."""
+    shard: Shard | None = None
+    """The part of the selection that this run was given; None for a whole one."""
+    merged: tuple[Shard, ...] = ()
+    """The shards whose files were joined into this one; those that are not among them are missing."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of everything that computes."""
     device: str = ""

@@ -288,7 +288,7 @@ def test_add_stores_what_is_finished_and_says_what_is_not(rocassay: Rocassay, tm
         assert "added bb: adder served, additions, green" in done.out
         assert "left out cc: it has no verdict yet" in done.out
     data = rocassay("history", "add", folder / "results.jsonl", "--history", "h.sqlite", "--json").json
-    assert data == {"added": ["aa", "bb"], "unfinished": ["cc"], "problems": []}
+    assert data == {"run": None, "added": ["aa", "bb"], "unfinished": ["cc"], "problems": []}
     assert [row["run"] for row in rocassay("history", "list", "--history", "h.sqlite", "--json").json] == ["aa", "bb"]
 
 

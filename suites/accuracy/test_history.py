@@ -242,7 +242,7 @@ def test_tables_of_something_else_and_of_another_version_are_left_alone(place: P
     with sqlite3.connect(place) as raw:
         raw.execute("update rocassay_history set version = 99")
     raw.close()
-    with pytest.raises(HistoryError, match="has version 99, this rocassay uses 1"):
+    with pytest.raises(HistoryError, match="has version 99, which a newer rocassay wrote; this one uses 2: update it"):
         History(place)
 
 

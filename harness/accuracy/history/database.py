@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 from sqlalchemy.pool import NullPool
 
 from rocassay.harness.accuracy.errors import AccuracyError
+from rocassay.harness.accuracy.history.asides import set_aside
 from rocassay.harness.accuracy.history.tables import META, VERSION, VERSIONS
 from rocassay.harness.accuracy.redaction import redacted
 
@@ -34,6 +35,10 @@ SAFE = "results.jsonl keeps every record, `rocassay history add` stores them lat
 
 class HistoryError(AccuracyError):
     """The history cannot be read or written, or an entry cannot be what was asked for."""
+
+
+class SetAside(HistoryError):
+    """The file was no history and has another name now: whoever opens it again begins a new one."""
 
 
 class Database:
@@ -76,15 +81,15 @@ class Database:
         return known.get(self._url.get_backend_name(), {})
 
     def _open(self) -> None:
-        """Make the tables where they are missing; HistoryError for those of another version."""
+        """Make the tables that are missing, also those that an older version lacks; HistoryError for a newer one."""
         found = self._version()
-        if found is None:
+        if found is None or found < VERSION:
             self._make()
             found = self._version()
         if found != VERSION:
             raise HistoryError(
-                f"the history at {self.place} has version {found}, this rocassay uses {VERSION}; "
-                "choose another --history"
+                f"the history at {self.place} has version {found}, which a newer rocassay wrote; this one uses "
+                f"{VERSION}: update it, or choose another --history"
             )
 
     def _version(self) -> int | None:
@@ -100,6 +105,7 @@ class Database:
 
     def _make(self) -> None:
         """Several processes may make the tables of one history at once: whoever comes second finds them made."""
+        older = VERSIONS.c.version < VERSION
         for left in reversed(range(MAKERS)):
             try:
                 # First of all, so that nobody takes half of these tables for those of something else.
@@ -108,6 +114,8 @@ class Database:
                 with self._engine.begin() as connection:
                     if connection.execute(sa.select(VERSIONS.c.version)).scalar() is None:
                         connection.execute(VERSIONS.insert().values(version=VERSION))
+                    # Last, so that an upgrade that is cut short is begun again. Every version only added tables.
+                    connection.execute(VERSIONS.update().where(older).values(version=VERSION))
             except (OperationalError, ProgrammingError, IntegrityError) as error:
                 if not left:
                     raise self._unusable("make", error) from error
@@ -128,9 +136,13 @@ class Database:
 
     @contextmanager
     def writing(self) -> Generator[sa.Connection, None, None]:
-        """A transaction: all of it is stored, or nothing. HistoryError for whatever goes wrong."""
+        """A transaction: all of it is stored, or nothing. HistoryError for whatever goes wrong.
+
+        Writers come one after the other, so that what is read before it is written cannot change in between.
+        """
         try:
             with self._engine.begin() as connection:
+                connection.execute(VERSIONS.update().values(version=VERSIONS.c.version))
                 yield connection
         except (SQLAlchemyError, ImportError, ValueError) as error:
             raise self._unusable("write", error) from error
@@ -138,11 +150,9 @@ class Database:
     def _unusable(self, doing: str, error: Exception) -> HistoryError:
         reason = self._reason(error)
         if self._file is not None and ("is not a database" in reason or "is malformed" in reason):
-            aside = _set_aside(self._file)
-            return HistoryError(
-                f"{self._file} is no history ({reason}); it was set aside as {aside.name}, run again to start anew: "
-                f"{SAFE}"
-            )
+            aside = set_aside(self._file)
+            where = f"it was set aside as {aside.name}" if aside else "another process has set it aside"
+            return SetAside(f"{self._file} is no history ({reason}); {where}, run again to start anew: {SAFE}")
         return HistoryError(f"cannot {doing} the history at {self.place}: {reason}; check --history: {SAFE}")
 
     def _reason(self, error: Exception) -> str:
@@ -177,10 +187,3 @@ def _url_of(where: str | Path) -> sa.URL:
             f"{text} names no file, so nothing would be kept; write it like sqlite:///folder/name.sqlite"
         )
     return url
-
-
-def _set_aside(file: Path) -> Path:
-    """Rename the file to a name that is free."""
-    names = (file.with_name(f"{file.name}.corrupt{number or ''}") for number in range(1000))
-    aside = next(name for name in names if not name.exists())
-    return file.replace(aside)

@@ -1,4 +1,4 @@
-"""The store of evaluations and baselines."""
+"""The store: evaluations and baselines; beside them the runs of kernel cases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from rocassay.harness.accuracy.errors import UnlikeRuns
 from rocassay.harness.accuracy.history.accepting import Baseline, evidence, require_acceptable
 from rocassay.harness.accuracy.history.database import Database, HistoryError
+from rocassay.harness.accuracy.history.retention import Limits, Pruned, prune
+from rocassay.harness.accuracy.history.runs import KernelRuns
 from rocassay.harness.accuracy.history.tables import ANSWERS, BASELINES, EVALUATIONS
 from rocassay.harness.accuracy.outcomes import Outcome, Run
 from rocassay.harness.results import AccuracyRecord, EvalHeader, Evaluation, Fingerprint, QuestionRecord
@@ -30,6 +32,12 @@ class History:
         self._database = Database(where, make=make)
         self.place = self._database.place
         """Where it lies, without a password."""
+        self.kernel_runs = KernelRuns(self._database)
+        """Runs of kernel cases, and how long each case took."""
+
+    def prune(self, limits: Limits, *, dry: bool = False) -> Pruned:
+        """Remove runs and evaluations beyond the limits, never those of a baseline; `dry`: only say which."""
+        return prune(self._database, limits, dry=dry)
 
     def append(self, evaluation: Evaluation) -> None:
         """Store an evaluation with all its answers, in one transaction; one of the same run id is replaced."""
@@ -120,6 +128,10 @@ class History:
             "evidence": self._evidence(names, header.fingerprint, before[0] if before else None),
         }
         with self._database.writing() as connection:
+            # Meanwhile somebody may have pruned them.
+            there = connection.execute(sa.select(EVALUATIONS.c.run_id).where(EVALUATIONS.c.run_id.in_(names))).all()
+            if len(there) < len(names):
+                raise HistoryError(f"of runs {', '.join(names)} some were removed just now; nothing was accepted")
             key = connection.execute(BASELINES.insert().values(row)).inserted_primary_key
         return _baseline({**row, "number": key[0] if key else 0})
 
