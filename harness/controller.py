@@ -8,8 +8,10 @@ import shlex
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rocassay.harness.cases import Case
 from rocassay.harness.drills import drill_names, verdict_of
@@ -35,6 +37,9 @@ from rocassay.harness.results import (
     set_aside_cut_tail,
     summary,
 )
+
+if TYPE_CHECKING:
+    from rocassay.harness.sharding import Plan
 
 
 @functools.cache
@@ -88,18 +93,22 @@ def explain(record: CaseRecord) -> str:
 class Controller:
     """Owns the results file of one run."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, plan: Plan | None = None) -> None:
+        """`plan`: which part of the selection this run judges; None: all of it."""
         if options.out is None:
             raise RocassayError("a run that writes records needs an output folder")
         self.options = options
+        self._plan = plan
         self.path = options.out / RESULTS
         self.broken = ""
         self._peaks: dict[int, int] = {}
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
-        self._cases = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
-        if options.judges and not self._cases:
+        every = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
+        self._cases = [case for case in every if plan is None or (str(case), "") in plan.mine]
+        self._expected = self._expected_of(every)
+        if options.judges and not every:
             raise RocassayError(
                 f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is"
             )
@@ -108,6 +117,26 @@ class Controller:
         self.done = self._done(earlier)
         self._writer = ResultsWriter(self.path)
         self._write_header(resumed=earlier is not None)
+
+    def _expected_of(self, every: Sequence[Case]) -> tuple[Cell, ...]:
+        """Cells that this run has to fill; of a shard those of its own cases.
+
+        The first shard answers for cells that no case fills, so that lost cases show.
+        """
+        wanted = _cells(self.options)
+        if self._plan is None:
+            return wanted
+        mine, filled = set(map(_place, self._cases)), set(map(_place, every))
+        first = self._plan.shard.number == 1
+        return tuple(cell for cell in wanted if _place(cell) in mine or (first and _place(cell) not in filled))
+
+    def _drills(self) -> tuple[str, ...]:
+        """Faults whose drill this run owes."""
+        if not self.options.drills:
+            return ()
+        names = drill_names(self.options)
+        mine = None if self._plan is None else {fault for _, fault in self._plan.mine}
+        return tuple(name for name in names if mine is None or name in mine)
 
     def _earlier(self) -> Assay | None:
         """The interrupted run to continue; without --resume an older file is moved aside, never overwritten."""
@@ -131,6 +160,7 @@ class Controller:
             "engine": self._engine.name,
             "tier": self.options.tier,
             "planned": len(self._cases),
+            "shard": self._plan.shard if self._plan else None,
         }
         for header in earlier.headers[:1]:
             for name, value in asked.items():
@@ -157,10 +187,11 @@ class Controller:
             tier=options.tier,
             provider=options.provider,
             engine=self._engine.name,
-            expected=_cells(options),
+            expected=self._expected,
             planned=len(self._cases),
-            drills=drill_names(options) if options.drills else (),
+            drills=self._drills(),
             resumed=resumed,
+            shard=self._plan.shard if self._plan else None,
             versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
             device=described.get("device", ""),
             commit=commit(),
@@ -239,6 +270,10 @@ def cost(end: RunEnd) -> str:
         return told
     whose = "its process" if end.processes == 1 else f"the sum over {end.processes} processes"
     return f"{told}; peak memory: {end.peak_bytes / 2**30:.2f} GiB (largest resident size, {whose})"
+
+
+def _place(of: Case | Cell) -> tuple[str, str, str, int]:
+    return (of.op, of.arch, of.fp8, of.block_size)
 
 
 def _now() -> str:

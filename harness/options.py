@@ -50,6 +50,10 @@ class Options:
     seeds: int = 1
     out: Path | None = None
     resume: bool = False
+    shard: str = ""
+    """`I/N`: only the I-th of N parts of the selection; empty: all of it."""
+    durations: str = ""
+    """Results file or history whose durations make the parts equally long."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -70,6 +74,12 @@ class Options:
             raise BadOption(f"block size {min(self.block_sizes)} is not a positive number of tokens")
         if self.seed is not None and self.seed < 0:
             raise BadOption(f"seed {self.seed} is negative; a case id holds only seeds from 0 on")
+        if self.shard:
+            from rocassay.harness.sharding import numbers_of
+
+            numbers_of(self.shard)
+        elif self.durations:
+            raise BadOption("--durations says how to cut a run into shards; pass --shard I/N with it")
         return self
 
     @property
@@ -120,6 +130,8 @@ class Options:
             ("tier", [self.tier]),
             ("seed", [] if self.seed is None else [self.seed]),
             ("seeds", [self.seeds]),
+            ("shard", [self.shard] if self.shard else []),
+            ("durations", [self.durations] if self.durations else []),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]

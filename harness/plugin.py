@@ -33,6 +33,8 @@ PEAK = "rocassay-peak"
 _OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 _CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 _DONE: pytest.StashKey[frozenset[tuple[str, str]]] = pytest.StashKey()
+_MINE: pytest.StashKey[frozenset[tuple[str, str]] | None] = pytest.StashKey()
+"""What this shard of the selection holds; None for a whole run."""
 
 _LISTS: Mapping[str, str] = {
     "op": "only this op (repeatable)",
@@ -56,6 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
     group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
     group.addoption("--rocassay-seeds", default=1, type=int, help="how many seeds, from --rocassay-seed or 0 on")
+    group.addoption("--rocassay-shard", default="", help="I/N: only the I-th of N parts of the selection")
+    group.addoption("--rocassay-durations", default="", help="results file or history that makes the parts equal")
     group.addoption("--rocassay-out", default=None, type=Path, help="folder that gets results.jsonl")
     group.addoption("--rocassay-resume", action="store_true", help="run only what results.jsonl lacks")
 
@@ -72,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_DONE] = frozenset((case, fault) for case, fault in worker["rocassay_done"])
+        mine: list[tuple[str, str]] | None = worker["rocassay_mine"]
+        config.stash[_MINE] = None if mine is None else frozenset((case, fault) for case, fault in mine)
 
 
 def _options(config: pytest.Config) -> Options:
@@ -93,6 +99,8 @@ def _options(config: pytest.Config) -> Options:
         seeds=get("--rocassay-seeds"),
         out=get("--rocassay-out"),
         resume=get("--rocassay-resume"),
+        shard=get("--rocassay-shard"),
+        durations=get("--rocassay-durations"),
     )
 
 
@@ -103,13 +111,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(config, "workerinput"):
         return
     config.stash[_DONE] = frozenset()
-    if config.stash[_OPTIONS].out is None:
+    config.stash[_MINE] = None
+    options = config.stash[_OPTIONS]
+    if options.out is None and not options.shard:
         return
     from rocassay.harness.controller import Controller
     from rocassay.harness.junit import run_properties, tell_suite
+    from rocassay.harness.sharding import plan_of
 
     try:
-        controller = Controller(config.stash[_OPTIONS])
+        # Cut once, here: whatever happens to the durations meanwhile, all workers have the same part.
+        plan = plan_of(options)
+        config.stash[_MINE] = None if plan is None else plan.mine
+        if options.out is None:
+            return
+        controller = Controller(options, plan)
     except RocassayError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_CONTROLLER] = controller
@@ -125,6 +141,8 @@ class _Distribution:
         """Tell every worker which work is done, so that all collect the same items."""
         done = node.config.stash.get(_DONE, frozenset())
         node.workerinput["rocassay_done"] = sorted(done)
+        mine = node.config.stash.get(_MINE, None)
+        node.workerinput["rocassay_mine"] = None if mine is None else sorted(mine)
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
@@ -136,29 +154,35 @@ def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise marked tests."""
     markers = {marker.name for marker in metafunc.definition.iter_markers()}
-    options, done = metafunc.config.stash[_OPTIONS], metafunc.config.stash[_DONE]
+    options = metafunc.config.stash[_OPTIONS]
     try:
         if "rocassay_cases" in markers:
-            _parametrise_cases(metafunc, options, done)
+            _parametrise_cases(metafunc, options)
         if "rocassay_drills" in markers:
-            _parametrise_drills(metafunc, options, done)
+            _parametrise_drills(metafunc, options)
     except RocassayError as error:
         raise pytest.UsageError(str(error)) from error
 
 
-def _parametrise_cases(metafunc: pytest.Metafunc, options: Options, done: frozenset[tuple[str, str]]) -> None:
+def _to_do(config: pytest.Config, case: Case, fault: str = "") -> bool:
+    """Whether the work is this shard's and is not done yet."""
+    mine, item = config.stash[_MINE], (str(case), fault)
+    return item not in config.stash[_DONE] and (mine is None or item in mine)
+
+
+def _parametrise_cases(metafunc: pytest.Metafunc, options: Options) -> None:
     from rocassay.harness.ops import select_cases
 
     cases = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
-    todo = [case for case in cases if (str(case), "") not in done]
+    todo = [case for case in cases if _to_do(metafunc.config, case)]
     metafunc.parametrize("case", todo, ids=str)
 
 
-def _parametrise_drills(metafunc: pytest.Metafunc, options: Options, done: frozenset[tuple[str, str]]) -> None:
+def _parametrise_drills(metafunc: pytest.Metafunc, options: Options) -> None:
     from rocassay.harness.drills import select_drills
 
     drills = select_drills(options) if options.drills else []
-    todo = [(fault, case) for fault, case in drills if (str(case), fault.name) not in done]
+    todo = [(fault, case) for fault, case in drills if _to_do(metafunc.config, case, fault.name)]
     metafunc.parametrize(("fault", "case"), todo, ids=[f"{fault.name}@{case}" for fault, case in todo])
 
 

@@ -75,6 +75,10 @@ def run(
     workers: Workers = "auto",
     drills: Annotated[bool, typer.Option("--drills/--no-drills", help="Also inject every fault.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
+    shard: Annotated[str, typer.Option("--shard", help="I/N: only the I-th of N parts, for as many machines.")] = "",
+    durations: Annotated[
+        str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
+    ] = "",
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
@@ -92,6 +96,8 @@ def run(
         out=out,
         resume=resume,
         suites=("kernels", "drills") if drills else ("kernels",),
+        shard=shard,
+        durations=durations,
     )
     raise typer.Exit(execute(options, workers=workers))
 
@@ -388,6 +394,17 @@ def report_schema(
     from rocassay.harness.cli.comparing import print_schema
 
     raise typer.Exit(print_schema(md=md))
+
+
+@report.command("merge")
+def report_merge(
+    results: Annotated[list[Path], typer.Argument(metavar="OUT...", help="Folders that the shards wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.jsonl of the whole.")],
+) -> None:
+    """Join the shards of a run into one results.jsonl; exit code 0 iff all are there and the verdict is green."""
+    from rocassay.harness.cli.running import merge_shards
+
+    raise typer.Exit(merge_shards(results, out))
 
 
 def main() -> None:

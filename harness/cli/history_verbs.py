@@ -71,6 +71,26 @@ def runs(where: Where = DEFAULT, json_: Json = False) -> None:
 
 
 @history.command()
+def trend(
+    op: Annotated[str, typer.Argument(help="This op in detail. [default: every op and evaluation]")] = "",
+    evaluations: Annotated[bool, typer.Option("--eval", help="Only the evaluations.")] = False,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="False alarms of a series that did not step. [default: 0.001]")
+    ] = None,
+    where: Where = DEFAULT,
+    json_: Json = False,
+) -> None:
+    """Show what runs measured over time: a sparkline, the last value, and the last step where there is one.
+
+    Only runs of the same cases on the same device are compared. A step is a change of level that no chance order of
+    the values explains; with 20 runs it shows after 4 on the new level, with 30 after 3.
+    """
+    from rocassay.harness.cli import trending
+
+    trending.show_trends(where, op, evaluations=evaluations, alpha=alpha, as_json=json_)
+
+
+@history.command()
 def prune(
     keep_days: Annotated[float | None, typer.Option("--keep-days", help="Keep what began in the last N days.")] = None,
     keep_runs: Annotated[int | None, typer.Option("--keep-runs", help="Keep the newest N of each kind.")] = None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.console import Console
 from rocassay.harness.cli.progress import Progress
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import RESULTS, Options
-from rocassay.harness.results import Assay, CaseRecord, Status, read, summary
+from rocassay.harness.results import Assay, CaseRecord, Status, merge, read, summary
 
 PLUGIN = "rocassay.harness.plugin"
 
@@ -67,8 +69,25 @@ def _pytest(options: Options, workers: str, progress: Progress) -> int:
     return status
 
 
+def merge_shards(results: Sequence[Path], out: Path) -> int:
+    """Join results files of shards, print the verdict of the whole; exit code 0 iff green.
+
+    A file that is not there is a missing shard, which is red; RocassayError when no file can be read.
+    """
+    paths = [path / RESULTS if path.is_dir() or not path.suffix else path for path in results]
+    there = [path for path in paths if path.is_file()]
+    for path in paths:
+        if path not in there:
+            Console(stderr=True).print(f"there is no {path}", highlight=False, markup=False, soft_wrap=True)
+    _print_verdict(Console(), assay := merge(there, out / RESULTS), "")
+    return 1 if assay.red_reasons() or len(there) < len(paths) else 0
+
+
 def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
     counts = ", ".join(f"{count} {status.value}" for status, count in summary(assay.cases).items())
+    if assay.headers and (shard := assay.headers[-1].shard):
+        mine = f"{assay.headers[-1].planned} of {shard.selected} cases"
+        console.print(f"{shard}: {mine}", highlight=False)
     if assay.cases:
         console.print(f"cases: {counts}", highlight=False)
     if assay.drills:

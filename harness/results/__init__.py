@@ -21,6 +21,7 @@ from rocassay.harness.results.accuracy import (
 from rocassay.harness.results.assay import Assay, finished_keys, read, summary
 from rocassay.harness.results.lines import Record, json_schema
 from rocassay.harness.results.measures import Measures, measured, seconds_of
+from rocassay.harness.results.merging import merge
 from rocassay.harness.results.schema import (
     GREEN,
     RAN,
@@ -75,6 +76,7 @@ __all__ = [
     "json_schema",
     "latest",
     "measured",
+    "merge",
     "read",
     "seconds_of",
     "set_aside_cut_tail",

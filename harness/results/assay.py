@@ -53,6 +53,12 @@ class Assay:
         planned = max((header.planned for header in self.headers), default=0)
         return max(0, planned - len(self.cases))
 
+    def missing_shards(self) -> list[int]:
+        """Numbers of the shards whose files were not joined into this one."""
+        merged = [shard for header in self.headers for shard in header.merged]
+        there, count = {shard.number for shard in merged}, max((shard.count for shard in merged), default=0)
+        return [number for number in range(1, count + 1) if number not in there]
+
     def undrilled(self) -> list[str]:
         """Faults whose drill was asked for and that no record shows red."""
         asked = dict.fromkeys(name for header in self.headers for name in header.drills)
@@ -74,6 +80,9 @@ class Assay:
             reasons.append("no case ran")
         if red:
             reasons.append(f"{len(red)} of {len(self.cases)} cases are not green")
+        if absent := self.missing_shards():
+            shards = f"shard {absent[0]} is" if len(absent) == 1 else f"shards {', '.join(map(str, absent))} are"
+            reasons.append(f"{shards} missing: what was cut into parts is judged as a whole")
         if missing:
             reasons.append(f"{len(missing)} cells of the expected-to-run matrix did not run")
         if cut:

@@ -236,7 +236,7 @@ class Shard(Model):
     """Cases of the whole selection, without drills."""
 
     def __str__(self) -> str:
-        return f"shard {self.number} of {self.count}"
+        return f"shard {self.number} of {self.count} (plan {self.plan})"
 
 
 class RunHeader(Model):

@@ -117,7 +117,8 @@ def _run_row(run: KernelRun) -> dict[str, Any]:
 
 def _run(row: Any) -> KernelRun:
     values: dict[str, Any] = dict(row)
-    return KernelRun(**{**values, "reasons": tuple(values["reasons"])})
+    values["reasons"] = tuple(values["reasons"])
+    return KernelRun(**values)
 
 
 def _by_run(connection: sa.Connection, table: sa.Table, kind: Any, op: str) -> dict[str, list[Any]]:
