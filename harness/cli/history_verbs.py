@@ -83,7 +83,7 @@ def trend(
     """Show what runs measured over time: a sparkline, the last value, and the last step where there is one.
 
     Only runs of the same cases on the same device are compared. A step is a change of level that no chance order of
-    the values explains; with 20 runs it shows after 4 on the new level, with 30 after 3.
+    the values explains; of 30 runs 5 must be on the new level, of 60 runs 4 (of 30 runs 3 where nothing else varies).
     """
     from rocassay.harness.cli import trending
 
