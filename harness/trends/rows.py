@@ -28,7 +28,7 @@ class TrendRow(NamedTuple):
 
     name: str
     """Subject and measure, in words."""
-    points: list[Point]
+    points: tuple[Point, ...]
     """Oldest first."""
     step: int | None
     """Index of the first point of a new level."""
@@ -57,7 +57,7 @@ class Trend:
     def row(self) -> TrendRow:
         """The same for reports."""
         step = self.step.index if self.step else None
-        return TrendRow(f"{self.subject}: {self.measure}", list(self.points), step, self.unit)
+        return TrendRow(f"{self.subject}: {self.measure}", self.points, step, self.unit)
 
 
 _Measured = TypeVar("_Measured", Series, KernelCounts)

@@ -57,7 +57,7 @@ def test_reports_get_names_points_the_step_and_a_unit_and_nothing_else(runs: lis
     assert points[0] == (moment(0), 2.0, "c0")
     assert (len(points), points[-1].commit) == (NIGHTS, f"c{NIGHTS - 1}")
     assert rows["adder served, additions: accuracy"] == (
-        "adder served, additions: accuracy", [(moment(12 * 28), 0.75, "")], None, "share",
+        "adder served, additions: accuracy", ((moment(12 * 28), 0.75, ""),), None, "share",
     )  # fmt: skip
 
 
