@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,6 +22,9 @@ from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
 from rocassay.harness.options import Options, records_in
 from rocassay.harness.results import GREEN, CaseRecord, Check, Status, read
+
+if TYPE_CHECKING:
+    from rocassay.reports.html import Trend
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 """Table style: one line under the head, nothing else."""
@@ -192,15 +195,25 @@ def _table(headings: Sequence[str], texts: int, rows: Iterable[Sequence[str]], *
     return table
 
 
-def write_html(results: Path, output: Path | None, base: Path | None = None) -> int:
-    """Write the page beside the results, compared with the base's; exit code 0 iff the verdict is green."""
+def write_html(results: Path, output: Path | None, base: Path | None = None, history: str = "") -> int:
+    """Write the page beside the results, compared with the base's, with a history's trends.
+
+    Exit code 0 iff the verdict is green.
+    """
     from rocassay.reports.html import write
 
     source = records_in(results)
-    assay = read(source)
-    target = write(assay, output or source.with_name("report.html"), read(records_in(base)) if base else None)
+    assay, former = read(source), read(records_in(base)) if base else None
+    target = write(assay, output or source.with_name("report.html"), former, _trends(history) if history else ())
     console, reasons = Console(), assay.red_reasons()
     for reason in reasons:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
     console.print(f"report: {target}", highlight=False, soft_wrap=True)
     return 1 if reasons else 0
+
+
+def _trends(history: str) -> list[Trend]:
+    from rocassay.harness.cli.trending import trend_rows
+    from rocassay.reports.html import Trend
+
+    return [Trend(*row) for row in trend_rows(history)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,8 @@ def sparklines(trends: Sequence[Trend]) -> tuple[Sparkline, ...]:
 
 def _sparkline(trend: Trend) -> Sparkline:
     values = [value for _, value, _ in trend.points]
-    low, high = min(values), max(values)
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
     places = [(_across(place, len(values)), _up(value, low, high)) for place, value in enumerate(values)]
     unit = f" {trend.unit}" if trend.unit else ""
     first, latest = f"{number(values[0])}{unit}", f"{number(values[-1])}{unit}"
@@ -67,7 +69,7 @@ def _sparkline(trend: Trend) -> Sparkline:
         step=None if not _stepped(trend) else (_across(trend.step or 0, len(values)) + _before(trend, len(values))) / 2,
         first=first,
         latest=latest,
-        spread=f"{number(low)} to {number(high)}{unit}",
+        spread=f"{number(min(values))} to {number(max(values))}{unit}",
         told=told,
         since=f"{trend.points[0][0][:10]} to {trend.points[-1][0][:10]}, {len(values)} runs",
         label=f"{trend.name}: {first} to {latest} in {len(values)} runs" + (f"; {told}" if told else ""),
@@ -79,7 +81,8 @@ def _across(place: int, count: int) -> float:
 
 
 def _up(value: float, low: float, high: float) -> float:
-    share = (value - low) / (high - low) if high > low else 0.5
+    # A limit of 0 that was exceeded makes a ratio infinite: it is drawn at the upper edge.
+    share = 1.0 if not math.isfinite(value) else (value - low) / (high - low) if high > low else 0.5
     return round(HEIGHT - EDGE - share * (HEIGHT - 2 * EDGE), 2)
 
 

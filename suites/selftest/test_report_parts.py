@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from math import inf
 from typing import Any
 
 import pytest
@@ -173,6 +174,13 @@ def test_a_sparkline_spans_its_values_and_marks_the_step_with_its_commit():
     assert (float(places[0][0]), float(places[-1][0])) == (EDGE, SPARK - EDGE)
     assert float(places[1][0]) < (stepped.step or 0) < float(places[2][0])
     assert (flat.step, flat.told) == (None, "")
+
+
+def test_an_infinite_value_is_drawn_at_the_edge_and_named():
+    (line,) = sparklines([Trend("op", (("2026-01-01", 1.0, "a"), ("2026-01-02", 3.0, "b"), ("2026-01-03", inf, "c")))])
+    heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", line.path)]
+    assert heights == [HEIGHT - EDGE, EDGE, EDGE]
+    assert (line.latest, line.spread) == ("∞", "1 to ∞")
 
 
 @pytest.mark.parametrize("points", [(), (("2026-01-01", 1.0, ""),)])
