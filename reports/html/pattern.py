@@ -50,9 +50,10 @@ def in_common(assay: Assay) -> str:
     if not axes:
         return f"{said}; no single axis separates them from the green ones."
     best = axes[0]
-    share = "every one of these cases" if best.red == best.of else f"{best.red:,} of these {best.of:,} cases"
+    every = best.red == best.of
+    share = "every one of these cases is" if every else f"{best.red:,} of these {best.of:,} cases are"
     where = f"{best.name} {' and '.join(best.values)}"
-    return f"{said}, all at {where}: {share} is red, none of the {best.others:,} others."
+    return f"{said}, all at {where}: {share} red, none of the {best.others:,} others."
 
 
 def _splitting(red: Sequence[CaseRecord], near: Sequence[CaseRecord]) -> Iterator[Axis]:
