@@ -25,5 +25,10 @@ def fences(text: str, kind: str) -> list[str]:
 
 
 def files(text: str) -> dict[str, str]:
-    """Files that a walk-through shows: a line `path`: before each block of Python."""
-    return dict(re.findall(r"^`([\w/.-]+)`.*:\n\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    """Files that a walk-through shows: a block of code behind a paragraph that begins with the path."""
+    return dict(re.findall(r"^`([\w/.-]+)`(?:[^\n]+\n)+\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
+def prose(text: str) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ from rocassay.harness.engines.base import ENGINE_NAMES
 from rocassay.harness.faults import catalogue
 from rocassay.harness.ops import discover, select_cases
 from rocassay.harness.options import Options
-from rocassay.suites.docs.pages import fences, page, rows
+from rocassay.suites.docs.pages import fences, page, prose, rows
 from rocassay.suites.selftest.children import ROOT
 
 TEXT = page("README.md")
@@ -94,5 +94,5 @@ def test_the_example_prints_what_is_said():
 
 def test_every_relative_link_leads_to_a_file():
     for name in ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))):
-        targets = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", page(name))
+        targets = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", prose(page(name)))
         assert [target for target in targets if not ((ROOT / name).parent / target).exists()] == [], name
