@@ -133,6 +133,7 @@ def prefill_variant(
     chosen = planner if path is None else path
     cuda = target.backend == "cuda"
     dot = _dot(target, fp8, chosen, fp8_sums=not cuda or short_sums)
+    emulated = target.backend == "hip" and fp8 != BF16 and fp8 not in target.native_fp8
     return PrefillVariant(
         path=chosen,
         fp8=fp8,
@@ -140,7 +141,8 @@ def prefill_variant(
         dot=dot,
         # Hopper multiplies FP8 values only transposed: decoding them is faster (measured on an H200).
         value_dot="fp16" if cuda and dot == "fp8" else dot,
-        block_q=min(128, tile_q),
+        # Decoding a foreign flavour takes the registers of half of the rows.
+        block_q=min(64 if emulated else 128, tile_q),
         block_k=_block_k(128 if cuda and dot == "fp8" else 64, tile_q),
         # Eight waves of 64 lanes would spill: each may own but half of the registers.
         num_warps=8 if cuda else 4,

@@ -131,8 +131,9 @@ def _walk_keys(
             score = tl.where(seen, score, float("-inf"))
         highest = tl.maximum(peak, tl.max(score, axis=1) * scale_log2)
         rescale = tl.exp2(peak - highest)
-        weight = tl.exp2(score * scale_log2 - (highest - SHIFT)[:, None])
-        total = total * rescale + tl.sum(weight, axis=1)
+        # Fused by name: left to the compiler, the bits would depend on stages and on how memory is addressed.
+        weight = tl.exp2(tl.fma(score, scale_log2, (SHIFT - highest)[:, None]))
+        total = tl.fma(total, rescale, tl.sum(weight, axis=1))
         peak = highest
         result = result * rescale[:, None]
         result = tl.dot(_as_operand(weight, FORMAT, VALUE_DOT), value, result, out_dtype=tl.float32)
