@@ -63,8 +63,11 @@ isa: $(READY)
 drills: $(READY)
 	$(BIN)/rocassay drill --workers $(WORKERS)
 
-test: lint types
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+# Types are checked beside the tests, which wait for children and the disk now and then; what was found is told last.
+test: lint
+	@$(BIN)/pyright --pythonpath $(BIN)/python > $(VENV)/types.txt 2>&1 & types=$$!; \
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS); tests=$$?; \
+	wait $$types; typed=$$?; cat $(VENV)/types.txt; exit $$((tests ? tests : typed))
 
 lint: $(READY)
 	$(BIN)/ruff check .
