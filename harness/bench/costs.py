@@ -20,7 +20,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.ops import Op, discover, op_named
-from rocassay.harness.results import Status
+from rocassay.harness.results import COSTS, Status
 
 ENGINE = "isa"
 """The engine that counts."""
@@ -30,20 +30,6 @@ RECORDED = "costs.json"
 
 ALLOWED = 1.02
 """Times the base's count that a head may have: less than any pass, kernel or flavour too much."""
-
-JUDGED = (
-    "launches",
-    "wave_instructions",
-    "mfma_operations",
-    "bytes_read",
-    "bytes_written",
-    "lds_bytes_read",
-    "lds_bytes_written",
-    "lds_conflicts",
-    "scratch_bytes",
-    "barriers",
-)
-"""Counts of which more is worse."""
 
 
 def cost_cases(
@@ -135,7 +121,7 @@ class Change:
     @property
     def worse(self) -> bool:
         """Whether it is a regression: of a judged count more than `ALLOWED` times as many."""
-        return self.count in JUDGED and self.head > ALLOWED * self.base
+        return self.count in COSTS and self.head > ALLOWED * self.base
 
     @property
     def told(self) -> str:

@@ -20,7 +20,7 @@ from rocassay.harness.results.accuracy import (
 )
 from rocassay.harness.results.assay import Assay, finished_keys, read, summary
 from rocassay.harness.results.lines import Record, json_schema
-from rocassay.harness.results.measures import Measures, measured, seconds_of
+from rocassay.harness.results.measures import COSTS, Measures, measured, seconds_of
 from rocassay.harness.results.merging import merge
 from rocassay.harness.results.schema import (
     GREEN,
@@ -43,6 +43,7 @@ from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, usage, w
 from rocassay.harness.results.writer import ResultsWriter, set_aside_cut_tail
 
 __all__ = [
+    "COSTS",
     "GREEN",
     "NOT_OF_THE_KERNEL",
     "RAN",

@@ -9,6 +9,20 @@ from dataclasses import dataclass
 
 from rocassay.harness.results.schema import CaseRecord, Check, Status
 
+COSTS = (
+    "launches",
+    "wave_instructions",
+    "mfma_operations",
+    "bytes_read",
+    "bytes_written",
+    "lds_bytes_read",
+    "lds_bytes_written",
+    "lds_conflicts",
+    "scratch_bytes",
+    "barriers",
+)
+"""Counts of machine code of which more is worse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measures:

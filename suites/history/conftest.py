@@ -1,50 +1,5 @@
 """Command lines in this process."""
 
-from __future__ import annotations
+from rocassay.suites.selftest.commandline import Done, Rocassay, rocassay
 
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from rocassay.harness.cli.app import main
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A command that ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What a program reads."""
-        return json.loads(self.out)
-
-
-Rocassay = Callable[..., Done]
-
-
-@pytest.fixture
-def rocassay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Rocassay:
-    """Runs a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["rocassay", *map(str, words)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        return Done(int(code or 0), said.out, said.err)
-
-    return call
+__all__ = ["Done", "Rocassay", "rocassay"]

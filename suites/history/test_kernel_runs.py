@@ -17,9 +17,7 @@ from sqlalchemy.schema import CreateTable
 
 from rocassay.harness.accuracy.history import History, HistoryError, Limits, SetAside
 from rocassay.harness.accuracy.history.asides import set_aside
-from rocassay.harness.accuracy.history.summing import COUNTED
 from rocassay.harness.accuracy.history.tables import META
-from rocassay.harness.bench.costs import JUDGED
 from rocassay.harness.results import Check, Shard, Status
 from rocassay.suites.accuracy.additions import environment
 from rocassay.suites.accuracy.stored import NAMES, evaluation
@@ -90,7 +88,6 @@ def test_counts_of_machine_code_are_summed_by_the_kernels_that_a_case_launches(h
         "k1 + k2": {"wave_instructions": 20, "barriers": 3, "bytes_read": 5},
         "k3": {"wave_instructions": 10},
     }
-    assert COUNTED == JUDGED, "what a comparison of costs judges is what a trend shows"
 
 
 def test_a_run_that_is_added_again_replaces_itself(history: History, place: Path):

@@ -8,21 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rocassay.harness.accuracy.history.database import HistoryError
-from rocassay.harness.results import Assay, CaseRecord, RunHeader, Status, measured, seconds_of
-
-COUNTED = (
-    "launches",
-    "wave_instructions",
-    "mfma_operations",
-    "bytes_read",
-    "bytes_written",
-    "lds_bytes_read",
-    "lds_bytes_written",
-    "lds_conflicts",
-    "scratch_bytes",
-    "barriers",
-)
-"""Counts of machine code that are kept: those of which more is worse."""
+from rocassay.harness.results import COSTS, Assay, CaseRecord, RunHeader, Status, measured, seconds_of
 
 SIGN_OF_COUNTS = "wave_instructions"
 """Only an engine that executes machine code counts these."""
@@ -191,8 +177,8 @@ def counts_of(records: Sequence[CaseRecord]) -> list[KernelCounts]:
 def _sum(records: Sequence[CaseRecord]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for record in records:
-        total.update({name: record.counts.get(name, 0) for name in COUNTED})
-    return {name: total[name] for name in COUNTED if total[name]}
+        total.update({name: record.counts.get(name, 0) for name in COSTS})
+    return {name: total[name] for name in COSTS if total[name]}
 
 
 def durations_of(records: Sequence[CaseRecord]) -> list[Took]:
