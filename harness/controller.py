@@ -161,6 +161,7 @@ class Controller:
             "tier": self.options.tier,
             "planned": len(self._cases),
             "shard": self._plan.shard if self._plan else None,
+            "power": self.options.power,
         }
         for header in earlier.headers[:1]:
             for name, value in asked.items():
@@ -190,6 +191,7 @@ class Controller:
             expected=self._expected,
             planned=len(self._cases),
             drills=self._drills(),
+            power=self.options.power,
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
             versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},

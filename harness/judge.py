@@ -18,10 +18,11 @@ from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.faults.fault import Fault
+from rocassay.harness.gates import customary
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
-from rocassay.harness.inputs import Operands, Stream, digest, mismatch
+from rocassay.harness.inputs import Operands, Stream, digest, digest_of, mismatch
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.picture import picture_of
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
@@ -43,6 +44,8 @@ class Prepared:
     expectations: Mapping[str, Expectation]
     digest: str
     peer: tuple[Verdict, ...]
+    peer_errors: Mapping[str, float]
+    """Largest error of the peer by output."""
     seconds: dict[str, float]
 
 
@@ -56,9 +59,9 @@ def _prepare(op_name: str, key: Case) -> Prepared:
     if silent := operands.outputs.keys() - expectations.keys():
         raise IncompleteOp(f"the golden of op {op.name!r} says nothing of output {', '.join(sorted(silent))}")
     judged = time.perf_counter()
-    peer = tuple(_peer_validity(op, key, operands, expectations))
+    peer, peer_errors = _peer_validity(op, key, operands, expectations)
     seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
-    return Prepared(operands, expectations, digest(operands), peer, seconds)
+    return Prepared(operands, expectations, digest(operands), peer, peer_errors, seconds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -75,23 +78,27 @@ def _second(op_name: str, key: Case) -> Second | str:
 
 def _peer_validity(
     op: Op, case: Case, operands: Operands, expectations: Mapping[str, Expectation]
-) -> Iterator[Verdict]:
+) -> tuple[tuple[Verdict, ...], dict[str, float]]:
+    """Whether the rounding model describes the torch peer, and the peer's largest errors by output."""
     whitened = {name: e.of_peer() for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
     if not whitened:
-        return
+        return (), {}
     placed = Placed(operands, torch.device("cpu"))
     op.peer(case, placed.arguments())
     outputs = placed.outputs()
-    for name, expectation in whitened.items():
-        judged = expectation.judge(name, outputs[name])
-        broken = next((verdict for verdict in judged if not verdict.passed), None)
-        rms, (low, high) = expectation.rms_z(outputs[name]), expectation.peer_limits()
-        reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
-        count = int((expectation.visible & (expectation.sigma > 0)).sum())
-        valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
-        detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
-        statistic = None if count < PEER_MINIMUM else rms
-        yield Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
+    verdicts = tuple(_model_holds(name, expectation, outputs[name]) for name, expectation in whitened.items())
+    return verdicts, {name: customary.largest_error(e, outputs[name]) for name, e in whitened.items()}
+
+
+def _model_holds(name: str, expectation: Whitened, output: torch.Tensor) -> Verdict:
+    broken = next((verdict for verdict in expectation.judge(name, output) if not verdict.passed), None)
+    rms, (low, high) = expectation.rms_z(output), expectation.peer_limits()
+    reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
+    count = int((expectation.visible & (expectation.sigma > 0)).sum())
+    valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
+    detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
+    statistic = None if count < PEER_MINIMUM else rms
+    return Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
 
 
 @functools.cache
@@ -173,8 +180,10 @@ class Judge:
             counts=_counts(run.trace, outputs),
             launches=tuple(launch.name for launch in run.trace.launches),
             codes={kernel: combined(digests) for kernel, digests in run.trace.codes.items()},
+            customary=customary.uses(prepared.expectations, outputs, prepared.peer_errors),
             picture=picture_of(op, case, prepared.operands, prepared.expectations, outputs, gates),
             digest=prepared.digest,
+            produced=digest_of(outputs),
         )
 
     def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:

@@ -54,6 +54,8 @@ class Options:
     """`I/N`: only the I-th of N parts of the selection; empty: all of it."""
     durations: str = ""
     """Results file or history whose durations make the parts equally long."""
+    power: bool = False
+    """Drill every case that applies, and demand a sighted one per fault, op and block size instead of every one."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -135,4 +137,4 @@ class Options:
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]
-        return words + (["--rocassay-resume"] if self.resume else [])
+        return words + [f"--rocassay-{name}" for name in ("resume", "power") if getattr(self, name)]

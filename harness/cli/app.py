@@ -114,9 +114,14 @@ def drill(
     seed: Seed = None,
     out: Out = OUT / "drill",
     workers: Workers = "",
+    power: Annotated[
+        bool, typer.Option("--power", help="Every case that applies; demand a sighted one per op and block size.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
-    from rocassay.harness.cli.running import drill_faults
+    """Inject faults and demand that each is seen at ten times a limit or by an exact check; exit code 0 iff all are."""
+    from rocassay.harness.cli.drilling import drill_faults
 
     options = _options(
         op,
@@ -128,8 +133,10 @@ def drill(
         tier=tier,
         seed=seed,
         out=out,
+        power=power,
+        resume=resume,
     )
-    raise typer.Exit(drill_faults(options, workers=workers))
+    raise typer.Exit(drill_faults(options, workers=workers, as_json=json_))
 
 
 @app.command()

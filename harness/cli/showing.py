@@ -154,6 +154,28 @@ def show_ops(results: Path, forms: list[str]) -> int:
     return 1 if assay.red_reasons() else 0
 
 
+def show_gates(results: Path, forms: list[str]) -> int:
+    """Print what other projects' rules would have missed; exit code 0, as nothing is judged.
+
+    RocassayError when more than one form is asked for, or when no injected defect changed a floating-point output.
+    """
+    from rocassay.reports import gatetable
+
+    _at_most_one(forms)
+    if not (rows := gatetable.gate_table(read(records_in(results)))):
+        raise RocassayError(
+            f"{results} holds no drill that changed a floating-point output; `rocassay run --drills` makes some"
+        )
+    if forms:
+        sys.stdout.write({"md": gatetable.markdown, "json": gatetable.as_json}[forms[0]](rows))
+        return 0
+    table_console(150).print(_table(gatetable.HEADINGS, 1, map(gatetable.cells, rows)))
+    for row in rows:
+        if row.missed:
+            Console().print(f"{row.rule} never sees {', '.join(row.missed)}", highlight=False, soft_wrap=True)
+    return 0
+
+
 def show_accuracy(results: Path, forms: list[str]) -> int:
     """Print every evaluation and injected defect, on a terminal or in one form; exit code 0 iff the verdict is green.
 

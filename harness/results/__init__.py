@@ -39,7 +39,7 @@ from rocassay.harness.results.schema import (
     Shard,
     Status,
 )
-from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, usage, worst_usage
+from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, strongest, usage, worst_usage
 from rocassay.harness.results.writer import ResultsWriter, set_aside_cut_tail
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "read",
     "seconds_of",
     "set_aside_cut_tail",
+    "strongest",
     "summary",
     "usage",
     "worst_usage",

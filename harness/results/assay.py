@@ -65,6 +65,18 @@ class Assay:
         red = {record.fault for record in self.drills if record.status is Status.FAILED}
         return [name for name in asked if name not in red]
 
+    def blind_drills(self) -> list[str]:
+        """Drills that did not show what they owe, in words.
+
+        Where power was measured a fault owes one case per op and block size, else every case.
+        """
+        if not any(header.power for header in self.headers):
+            blind = sum(record.status is not Status.FAILED for record in self.drills)
+            return [f"{blind} drill cases did not go red"] if blind else []
+        seen = {_spot(record) for record in self.drills if record.status is Status.FAILED}
+        blind_spots = dict.fromkeys(spot for record in self.drills if (spot := _spot(record)) not in seen)
+        return [f"fault {fault} is seen by no case of {op} at block size {size}" for fault, op, size in blind_spots]
+
     def _may_be_absent(self, record: CaseRecord) -> bool:
         """Whether the record was not run and the matrix does not ask for it."""
         cell = Cell(op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine)
@@ -74,7 +86,6 @@ class Assay:
         """Every reason, in words, for which the verdict is red; empty means green."""
         reasons = list(self.problems)
         red = [record for record in self.cases if record.status not in GREEN and not self._may_be_absent(record)]
-        blind = [record for record in self.drills if record.status is not Status.FAILED]
         missing, cut, undrilled = self.missing_cells(), self.unrecorded(), self.undrilled()
         if all(record.status is Status.NOT_RUN for record in self.records) and not self.evaluations:
             reasons.append("no case ran")
@@ -89,13 +100,16 @@ class Assay:
             reasons.append(f"{cut} planned cases left no record: the run was cut short")
         if not self.ended:
             reasons.append("the run did not come to its end; `rocassay run --resume` completes it")
-        if blind:
-            reasons.append(f"{len(blind)} drill cases did not go red")
+        reasons += self.blind_drills()
         if undrilled:
             reasons.append(f"faults without a red drill: {', '.join(undrilled)}")
         repeated = {found.header.repeats for found in self.evaluations.values()}
         last = latest(found for found in self.evaluations.values() if found.header.run_id not in repeated)
         return reasons + [reason for found in last if (reason := _why_red(found))]
+
+
+def _spot(record: CaseRecord) -> tuple[str | None, str, int]:
+    return (record.fault, record.op, record.block_size)
 
 
 def _why_red(found: Evaluation) -> str:

@@ -178,6 +178,9 @@ class CaseRecord(Model):
     """One sentence: why the status is that."""
     checks: tuple[Check, ...] = ()
     """Every gate and probe."""
+    customary: dict[str, float] = Field(default_factory=dict)
+    """What other projects' rules say of floating-point outputs, in units of their limits: above 1 they would have
+    failed the case. Recorded for comparison, not judged."""
     first_wrong: Coordinate | None = None
     """The worst news, in storage terms."""
     picture: Picture | None = None
@@ -193,6 +196,8 @@ class CaseRecord(Model):
     was launched in several specialisations has one digest of all. Under one engine equal digests mean equal code."""
     digest: str = ""
     """Digest of the inputs: equal on every machine for equal case ids."""
+    produced: str = ""
+    """Digest of the outputs: runs of a case with equal ones gave the same bits; empty where nothing was produced."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of everything that computed."""
     device: str = ""
@@ -264,6 +269,9 @@ class RunHeader(Model):
     """Cases that were collected for this run, without drills."""
     drills: tuple[str, ...] = ()
     """Faults whose drill must go red in this run."""
+    power: bool = False
+    """Whether every case that applies was drilled: then some may be blind, as long as each fault is seen in one case
+    per op and block size."""
     resumed: bool = False
     """Whether records of an earlier, interrupted part precede this line."""
     shard: Shard | None = None

@@ -1,8 +1,10 @@
-"""How much of its limits a record uses: the one number by which two runs of a case are compared."""
+"""How much of its limits a record uses: the one number by which two runs of a case are compared, and by which a drill
+says how plainly it saw its fault."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 
 from rocassay.harness.results.schema import CaseRecord, Check
@@ -38,3 +40,17 @@ def worst_usage(record: CaseRecord) -> WorstUse | None:
     """The worst of a record's gates; None when none of them has a limit above 0."""
     used = [WorstUse(share, check.name) for check in record.checks if (share := usage(check)) is not None]
     return max(used, key=lambda use: use.share, default=None)
+
+
+def strongest(record: CaseRecord, names: Set[str]) -> WorstUse | None:
+    """The failed check of those named that goes furthest beyond its limit; None when none of them failed.
+
+    A check that is exact, a probe or a gate that allows nothing, has no noise to stand out from: its share is infinite.
+    """
+    seen = [_beyond(check) for check in record.checks if not check.passed and check.name in names]
+    return max(seen, key=lambda use: use.share, default=None)
+
+
+def _beyond(check: Check) -> WorstUse:
+    share = usage(check)
+    return WorstUse(math.inf if share is None else share, check.name)

@@ -257,6 +257,16 @@ def test_a_fault_without_a_red_drill_is_named(tmp_path: Path):
     assert "1 drill cases did not go red" in assay.red_reasons()
 
 
+def test_where_power_is_measured_a_fault_owes_one_sighted_case_per_op_and_block_size(tmp_path: Path):
+    seen, blind = (record(status=status, fault="f") for status in (Status.FAILED, Status.BLIND))
+    elsewhere = blind.model_copy(update={"case": "other", "block_size": 64})
+    top = header(drills=("f",), power=True)
+    both = read(written(tmp_path / "a", top, record(), seen, blind.model_copy(update={"case": "other"}), end()))
+    assert both.red_reasons() == []
+    alone = read(written(tmp_path / "b", top, record(), seen, elsewhere, end()))
+    assert alone.red_reasons() == [f"fault f is seen by no case of {seen.op} at block size 64"]
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_a_verdict_is_green_exactly_for_passed_and_known_defects(tmp_path: Path, status: Status):
     assay = read(written(tmp_path / "r", header(toy_case(), planned=1), record(status=status), end()))
