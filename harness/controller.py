@@ -138,6 +138,11 @@ class Controller:
         mine = None if self._plan is None else {fault for _, fault in self._plan.mine}
         return tuple(name for name in names if mine is None or name in mine)
 
+    @property
+    def _measures_power(self) -> bool:
+        """Whether blind drill cases are measured instead of forbidden."""
+        return self.options.drills and not self.options.thin
+
     def _earlier(self) -> Assay | None:
         """The interrupted run to continue; without --resume an older file is moved aside, never overwritten."""
         try:
@@ -161,7 +166,7 @@ class Controller:
             "tier": self.options.tier,
             "planned": len(self._cases),
             "shard": self._plan.shard if self._plan else None,
-            "power": self.options.power,
+            "power": self._measures_power,
         }
         for header in earlier.headers[:1]:
             for name, value in asked.items():
@@ -191,7 +196,7 @@ class Controller:
             expected=self._expected,
             planned=len(self._cases),
             drills=self._drills(),
-            power=self.options.power,
+            power=self._measures_power,
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
             versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},

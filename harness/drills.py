@@ -19,8 +19,7 @@ MARGIN = 10.0
 
 
 def select_drills(options: Options) -> list[tuple[Fault, Case]]:
-    """(fault, case) pairs of a run: every case that applies; in the quick tier, unless power is measured, one case per
-    op and block size.
+    """(fault, case) pairs of a run: one case per fault, op and block size where it is thin, else all that apply.
 
     Cases that are named by their ids get every fault of their op, whether or not it claims to show there. Faults that
     the run's engine cannot see are left out.
@@ -35,8 +34,7 @@ def select_drills(options: Options) -> list[tuple[Fault, Case]]:
     cases = select_cases(options.tier_name, options.selection(), options.seed_range)
     if options.cases:
         return [(fault, case) for fault in faults for case in cases if case.op in fault.ops]
-    thin = options.tier == "quick" and not options.power
-    return [pair for fault in faults for pair in _pairs(fault, cases, thin=thin)]
+    return [pair for fault in faults for pair in _pairs(fault, cases, thin=options.thin)]
 
 
 def _pairs(fault: Fault, cases: list[Case], *, thin: bool) -> Iterator[tuple[Fault, Case]]:

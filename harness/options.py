@@ -55,7 +55,7 @@ class Options:
     durations: str = ""
     """Results file or history whose durations make the parts equally long."""
     power: bool = False
-    """Drill every case that applies, and demand a sighted one per fault, op and block size instead of every one."""
+    """Drill every case that applies also in the quick tier."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -104,6 +104,11 @@ class Options:
     def tier_name(self) -> Tier:
         """The tier as the registry's type."""
         return next(name for name in ("quick", "full", "nightly") if name == self.tier)
+
+    @property
+    def thin(self) -> bool:
+        """Whether one case per fault, op and block size is drilled and must see it; else all are, and one must."""
+        return self.tier == "quick" and not self.power and not self.cases
 
     def selection(self) -> Selection:
         """The filters as a selection of cases."""

@@ -237,7 +237,7 @@ def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Cas
     from rocassay.harness.drills import verdict_of
     from rocassay.harness.results import Status
 
-    allowed = {Status.FAILED, Status.BLIND} if request.config.stash[_OPTIONS].power else {Status.FAILED}
+    allowed = {Status.FAILED} if request.config.stash[_OPTIONS].thin else {Status.FAILED, Status.BLIND}
 
     def run(fault: Fault, case: Case) -> None:
         record = verdict_of(fault, _judge(case, fault))

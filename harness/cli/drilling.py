@@ -92,7 +92,7 @@ def drill_faults(options: Options, *, workers: str, as_json: bool = False) -> in
     if as_json:
         print_json([_plain(row) for row in rows])
     else:
-        _print(assay, rows, power=options.power)
+        _print(assay, rows, power=not options.thin)
     return 0 if status == 0 else 1
 
 

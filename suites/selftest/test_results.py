@@ -24,6 +24,7 @@ from rocassay.harness.results import (
     ResultsWriter,
     RunEnd,
     RunHeader,
+    Shard,
     Status,
     finished_keys,
     json_schema,
@@ -265,6 +266,8 @@ def test_where_power_is_measured_a_fault_owes_one_sighted_case_per_op_and_block_
     assert both.red_reasons() == []
     alone = read(written(tmp_path / "b", top, record(), seen, elsewhere, end()))
     assert alone.red_reasons() == [f"fault f is seen by no case of {seen.op} at block size 64"]
+    part = header(drills=("f",), power=True, shard=Shard(number=1, count=2, plan="p", selected=2))
+    assert read(written(tmp_path / "c", part, record(), blind, end())).red_reasons() == []
 
 
 @pytest.mark.parametrize("status", list(Status))
