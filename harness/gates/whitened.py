@@ -35,6 +35,9 @@ PEER_MINIMUM = 128
 PEER_SPREADS = 5.0
 """Standard deviations of the rms itself, 1 / sqrt(2n) for n independent elements, granted on top: 3e-7 a side."""
 
+MOST_SHARED = 1 + 1e-9
+"""Sum of squares of parts of 1, and the rounding of its float64 terms."""
+
 USES = (0.3, 1.0, 10.0, 100.0, 1e4, 1e6)
 """Levels of a picture of errors, in units of the limit."""
 
@@ -61,6 +64,14 @@ class Whitened:
     """float64 like sigma, for the torch peer, which sums in one known order; None: sigma holds for it, too."""
     model_holds: bool = True
     """False for degenerate inputs (coherent roundings): then the bound alone is gated."""
+
+    def __post_init__(self) -> None:
+        """ValueError for shares above 1: they would widen a row's spread, and so blind the gates, without limit."""
+        if self.share is not None and bool((self.share > MOST_SHARED).any()):
+            raise ValueError(
+                f"the model shares {float(self.share.nan_to_num(0).max()):.3g} of a row's variance among its "
+                "elements, and there is no more than 1; leave elements out whose error is known"
+            )
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """Positions of non-finite values, hard bound, largest |z|, worst-row t."""
