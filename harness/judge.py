@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rocassay.harness.arena import Placed
+from rocassay.harness.calibration.judging import TightenedLimits
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
@@ -115,6 +116,8 @@ class Judge:
     engine: Engine
     tier: Tier
     run_id: str
+    limits: TightenedLimits | None = None
+    """Limits of a calibration, judged beside the gates."""
 
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
@@ -138,6 +141,7 @@ class Judge:
         outputs = run(case, prepared.operands)
         ran = time.perf_counter()
         gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
+        tightened = [self.limits.verdict(case, [v.check("gate") for v in gates])] if self.limits else []
         seen = Observation(
             case=case,
             provider=self.provider.name,
@@ -158,7 +162,7 @@ class Judge:
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
-            *(v.check("gate") for v in (*prepared.peer, *self._input_digest(case, prepared))),
+            *(v.check("gate") for v in (*tightened, *prepared.peer, *self._input_digest(case, prepared))),
         ]
         status, reason = _status(checks)
         timings = {**prepared.seconds, "run": ran - start, "judge": time.perf_counter() - ran}

@@ -54,6 +54,8 @@ class Options:
     """`I/N`: only the I-th of N parts of the selection; empty: all of it."""
     durations: str = ""
     """Results file or history whose durations make the parts equally long."""
+    calibration: str = ""
+    """File of a calibration whose tightened limits are judged, too."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -132,6 +134,7 @@ class Options:
             ("seeds", [self.seeds]),
             ("shard", [self.shard] if self.shard else []),
             ("durations", [self.durations] if self.durations else []),
+            ("calibration", [self.calibration] if self.calibration else []),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]

@@ -29,7 +29,7 @@ def execute(options: Options, *, workers: str) -> int:
     options.checked()
     assert options.out is not None
     progress = Progress(Console(stderr=True))
-    status = _pytest(options, workers, progress)
+    status = run_pytest(options, workers, progress)
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
@@ -37,7 +37,11 @@ def execute(options: Options, *, workers: str) -> int:
     return 0 if status == 0 and not progress.broken else 1
 
 
-def _pytest(options: Options, workers: str, progress: Progress) -> int:
+def run_pytest(options: Options, workers: str, progress: Progress) -> int:
+    """Run the suites with records in `options.out`; pytest's exit code.
+
+    RocassayError where the run broke before it began.
+    """
     assert options.out is not None
     count = str(os.cpu_count() or 1) if workers == "auto" else workers
     try:
@@ -98,6 +102,8 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
     if not reasons:
         console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
+    if assay.headers and (alarms := assay.headers[-1].false_alarms):
+        console.print(str(alarms), highlight=False, markup=False, soft_wrap=True)
     if assay.ends:
         from rocassay.harness.controller import cost
 
@@ -119,7 +125,7 @@ def drill_faults(options: Options, *, workers: str) -> int:
         raise RocassayError(
             "no fault applies to a case that the filters select; `rocassay list --faults` shows what there is"
         )
-    status = _pytest(options, workers or _drill_workers(options), Progress(Console(stderr=True)))
+    status = run_pytest(options, workers or _drill_workers(options), Progress(Console(stderr=True)))
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)

@@ -186,7 +186,8 @@ class Whitened:
         rounds = z[self.visible & (self.sigma > 0)]
         if not rounds.numel() or not bool(rounds.isfinite().all()):
             return {}
-        return {"rms_z": float(rounds.square().mean().sqrt()), "mean_z": float(rounds.mean())}
+        rms = float(rounds.square().mean().sqrt())
+        return {"rms_z": rms, "mean_z": float(rounds.mean()), "elements": float(rounds.numel())}
 
     def _worst_row(self, output: str, z: torch.Tensor) -> Verdict:
         rounds = self.visible & (self.sigma > 0)
@@ -202,10 +203,11 @@ class Whitened:
         row = _first(t == worst)
         name = ", ".join(map(str, row))
         detail = f"worst row {name}: t = {worst:.3g}, rms z = {float(mean_square[row]) ** 0.5:.3g}"
+        metrics = {"rows": float(long.sum())}
         if worst <= WORST_ROW_T:
-            return Verdict("worst-row", True, detail, worst, WORST_ROW_T, reason)
+            return Verdict("worst-row", True, detail, worst, WORST_ROW_T, reason, metrics=metrics)
         column = int(z[row].abs().argmax())
-        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (*row, column))
+        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (*row, column), metrics)
 
 
 def _first(mask: torch.Tensor) -> tuple[int, ...]:
