@@ -102,8 +102,7 @@ class _Class:
 def _classes(op: str, records: Sequence[CaseRecord]) -> tuple[tuple[str, ...], dict[str, _Class]]:
     """Parameters that distinguish, and the classes of an op by name; CalibrationError for too few draws."""
     drawn = [Case.parse(record.case) for record in records]
-    cases = sorted({case.with_seed(0) for case in drawn}, key=str)
-    shapes = shape_classes(op_named(op), cases)
+    shapes = shape_classes(op_named(op), list({case.with_seed(0) for case in drawn}))
     held: dict[str, list[CaseRecord]] = {}
     for case, record in zip(drawn, records, strict=True):
         held.setdefault(class_name(case, shapes.by), []).append(record)

@@ -31,12 +31,12 @@ class ShapeClasses:
     by: tuple[str, ...]
     """Parameters that distinguish."""
     cases: dict[str, tuple[Case, ...]]
-    """Cases of the quick tier by the name of their class, both in the order of declaration."""
+    """Cases of the quick tier by the name of their class, in the order of their ids."""
 
 
 def shape_classes(op: Op, cases: Sequence[Case]) -> ShapeClasses:
     """The classes of an op's cases; an op whose bytes are all defined has one, for it has no distribution."""
-    by: tuple[str, ...] = ()
+    cases, by = sorted(cases, key=str), tuple[str, ...]()
     for name in () if op.plan.exact else _candidates(cases):
         finer = (*by, name)
         if len({class_name(case, finer) for case in cases}) <= MOST:

@@ -43,7 +43,7 @@ class Fit(Model):
     limit: float | None = None
     """Tightened limit; None where it is refused."""
     refused: str | None = None
-    """Why it is refused."""
+    """Why it is refused: the kind of reason, a colon, the numbers."""
 
 
 class ClassFits(Model):

@@ -57,7 +57,8 @@ def limits_for(path: Path, engine: Engine, provider: str) -> TightenedLimits:
     """The limits in a file; CalibrationError unless it is of this engine, device, provider and versions."""
     held = load(path)
     theirs = marks(held.engine, held.device, held.provider, held.versions)
-    mine = marks(engine.name, engine.describe().get("device", ""), provider, versions())
+    described = engine.describe()
+    mine = marks(engine.name, described.get("device", ""), provider, {**versions(), **described})
     for name, value in mine.items():
         if theirs[name] != value:
             raise CalibrationError(

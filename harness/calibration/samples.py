@@ -33,13 +33,13 @@ class Sample:
         """Why no limit is made of it; None where one is."""
         found = self.moments
         if found.n < LEAST_SEEDS:
-            return f"{found.n} values, {LEAST_SEEDS} are needed"
+            return f"too few values: {found.n} of {LEAST_SEEDS}"
         if not self.tail.scale:
-            return "every case has the same value"
+            return "constant: every case has the same value"
         if abs(found.skew) > MOST_SKEW:
-            return f"skewness {found.skew:.2g} is beyond {MOST_SKEW:g}"
+            return f"skewness: {found.skew:.2g} is beyond {MOST_SKEW:g}"
         if found.kurtosis > MOST_KURTOSIS:
-            return f"excess kurtosis {found.kurtosis:.2g} is above {MOST_KURTOSIS:g}"
+            return f"excess kurtosis: {found.kurtosis:.2g} is above {MOST_KURTOSIS:g}"
         return None
 
     def limit(self, alpha: float) -> float:
@@ -53,7 +53,7 @@ class Sample:
         statistic, found, why = statistic_named(self.key), self.moments, self.refused
         limit = None if why else self.limit(alpha)
         if limit is not None and statistic.limit is not None and limit >= statistic.limit:
-            why, limit = f"{limit:.3g} is looser than the a-priori limit {statistic.limit:g}", None
+            why, limit = f"looser than the a-priori limit: {limit:.3g} against {statistic.limit:g}", None
         return Fit(
             n=found.n,
             mean=found.mean,

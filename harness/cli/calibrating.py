@@ -125,8 +125,10 @@ def _summary(made: Calibration, path: Path) -> Iterator[str]:
     yield f"estimated: {each} in a run"
     yield str(alarms)
     fits = [fit for op in made.ops.values() for fit in _fits(op)]
-    why = Counter(fit.refused.split(" is ")[0].split(" ")[0] for fit in fits if fit.refused)
-    yield f"limits: {sum(fit.limit is not None for fit in fits)} of {len(fits)} tightened; {dict(why)}"
+    why = Counter(fit.refused.partition(":")[0] for fit in fits if fit.refused)
+    refused = ", ".join(f"{count} {reason}" for reason, count in why.most_common())
+    yield f"limits: {sum(fit.limit is not None for fit in fits)} of {len(fits)} tightened; {refused or 'none refused'}"
+    yield f"calibration: {path}"
 
 
 def _table(made: Calibration) -> Table:
