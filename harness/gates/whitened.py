@@ -35,8 +35,8 @@ PEER_MINIMUM = 128
 PEER_SPREADS = 5.0
 """Standard deviations of the rms itself, 1 / sqrt(2n) for n independent elements, granted on top: 3e-7 a side."""
 
-MOST_SHARED = 1 + 1e-9
-"""Sum of squares of parts of 1, and the rounding of its float64 terms."""
+MOST_SHARED = 1.0
+"""Parts of a row's variance that its errors can have in common."""
 
 USES = (0.3, 1.0, 10.0, 100.0, 1e4, 1e6)
 """Levels of a picture of errors, in units of the limit."""
@@ -67,10 +67,10 @@ class Whitened:
 
     def __post_init__(self) -> None:
         """ValueError for shares above 1: they would widen a row's spread, and so blind the gates, without limit."""
-        if self.share is not None and bool((self.share > MOST_SHARED).any()):
+        if self.share is not None and bool((self.share - MOST_SHARED > torch.finfo(torch.float32).eps).any()):
             raise ValueError(
                 f"the model shares {float(self.share.nan_to_num(0).max()):.3g} of a row's variance among its "
-                "elements, and there is no more than 1; leave elements out whose error is known"
+                "elements, and there is no more than {MOST_SHARED:g}; leave elements out whose error is known"
             )
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
