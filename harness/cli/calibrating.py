@@ -24,6 +24,7 @@ from rocassay.harness.cli.plain import say
 from rocassay.harness.cli.progress import Progress
 from rocassay.harness.cli.running import BAD_INPUT, FINISHED, run_pytest
 from rocassay.harness.controller import chosen_engine
+from rocassay.harness.gates.whitened import MAX_Z, WORST_ROW_T
 from rocassay.harness.ops import Op, discover, op_named
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.providers import provider
@@ -132,7 +133,8 @@ def _summary(made: Calibration, path: Path) -> Iterator[str]:
 
 
 def _table(made: Calibration) -> Table:
-    right = ("classes", "draws", "red", "at most", "max |z|", "above", "worst t", "above ", "tightened")
+    limits = (f"above {MAX_Z:g}", f"above {WORST_ROW_T:g}")
+    right = ("classes", "draws", "red", "at most", "max |z|", limits[0], "worst t", limits[1], "tightened")
     table = Table(
         Column("op", overflow="fold"),
         *(Column(name, justify="right", no_wrap=True) for name in right),

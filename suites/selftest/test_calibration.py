@@ -344,6 +344,14 @@ def test_the_file_is_what_its_records_say(killed_and_resumed: tuple[Path, Done],
     assert (tmp_path / "again.json").read_bytes() == (out / FILE).read_bytes()
 
 
+def test_a_complete_calibration_is_only_read_again(killed_and_resumed: tuple[Path, Done], children: Children):
+    out, _ = killed_and_resumed
+    words = ("calibrate", "--op", NAME, "-n", 0, "--out", out, "--runs-per-year", A_YEAR, "--resume", "--json")
+    before, done = (out / FILE).read_text(), children.rocassay(*words)
+    assert (done.code, done.out) == (0, before)
+    assert json.loads(done.out)["draws"] == LEAST_DRAWS
+
+
 def test_a_run_with_a_calibration_judges_by_it_and_says_how_often_it_lies(
     killed_and_resumed: tuple[Path, Done], children: Children, tmp_path: Path
 ):
