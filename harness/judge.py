@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -205,9 +206,11 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        return blank_record(
-            case, fault, self.run_id, self.provider.name, self.engine, self.tier, status, reason, **more
-        )
+        who = self.provider.name
+        record = blank_record(case, fault, self.run_id, who, self.engine, self.tier, status, reason, **more)
+        if self.limits is None:
+            return record
+        return record.model_copy(update={"repro": f"{record.repro} --calibration {shlex.quote(self.limits.source)}"})
 
 
 def blank_record(

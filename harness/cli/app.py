@@ -47,6 +47,9 @@ Workers = Annotated[
     str,
     typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
 ]
+CalibrationFile = Annotated[
+    str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -79,9 +82,7 @@ def run(
     durations: Annotated[
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
-    calibration: Annotated[
-        str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
-    ] = "",
+    calibration: CalibrationFile = "",
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
@@ -165,12 +166,14 @@ def repro(
     provider: Provider = "rocassay",
     engine: EngineName = "",
     fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
+    calibration: CalibrationFile = "",
     json_: Json = False,
 ) -> None:
     """Judge one case again and show every gate and probe."""
     from rocassay.harness.cli.showing import reproduce
 
-    raise typer.Exit(reproduce(case, provider=provider, engine=engine, fault=fault, as_json=json_))
+    options = Options(provider=provider, engine=engine, tier="full", calibration=calibration)
+    raise typer.Exit(reproduce(case, options, fault=fault, as_json=json_))
 
 
 @app.command("list")

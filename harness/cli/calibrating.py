@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,10 @@ from rocassay.harness.cli.progress import Progress
 from rocassay.harness.cli.running import BAD_INPUT, FINISHED, run_pytest
 from rocassay.harness.controller import chosen_engine
 from rocassay.harness.gates.whitened import MAX_Z, WORST_ROW_T
-from rocassay.harness.ops import Op, discover, op_named
+from rocassay.harness.ops import discover, op_named
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.providers import provider
-from rocassay.harness.results import CaseRecord, read
+from rocassay.harness.results import GREEN, Assay, read
 
 TABLE_WIDTH = 130
 
@@ -64,8 +64,8 @@ def calibrate(wanted: Wanted, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(path.read_text())
     else:
-        _show(made, assay.cases, path)
-    return 1 if made.red else 0
+        _show(made, assay, path)
+    return 1 if assay.red_reasons() else 0
 
 
 def _judge(wanted: Wanted) -> int:
@@ -94,25 +94,24 @@ def _drawable(wanted: Wanted) -> Iterator[ShapeClasses]:
     """Classes of the cases of the quick tier that this engine and provider can run."""
     engine, whose = chosen_engine(wanted.engine), provider(wanted.provider)
 
-    def blocked(op: Op) -> Iterator[bool]:
-        return (bool(engine.unavailable(c.arch, c.fp8) or whose.unavailable(op, c)) for c in op.cases("quick"))
-
     every = discover()
     for op in [op_named(name) for name in wanted.ops] or every:
-        cases = [case for case, why in zip(op.cases("quick"), blocked(op), strict=True) if not why]
+        cases = [c for c in op.cases("quick") if not (engine.unavailable(c.arch, c.fp8) or whose.unavailable(op, c))]
         if cases:
             yield shape_classes(op, cases)
 
 
-def _show(made: Calibration, records: Iterable[CaseRecord], path: Path) -> None:
+def _show(made: Calibration, assay: Assay, path: Path) -> None:
     console = table_console(TABLE_WIDTH)
     console.print(_table(made))
     for line in _summary(made, path):
         say(console, line)
-    for record in records:
-        if record.status.value in ("failed", "invalid", "crashed"):
-            console.print(f"FALSE RED {record.reason}", style="red", markup=False, highlight=False, soft_wrap=True)
-            say(console, f"  {record.repro}")
+    for record in (record for record in assay.cases if record.status not in GREEN):
+        text = f"FALSE RED {record.status.value}: {record.reason}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"  {record.repro}")
+    for reason in assay.red_reasons():
+        console.print(f"RED {reason}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(made: Calibration, path: Path) -> Iterator[str]:

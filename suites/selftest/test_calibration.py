@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import time
 from collections import Counter
@@ -272,6 +273,7 @@ def test_a_kernel_that_is_noisier_within_every_a_priori_limit_is_seen(limits: Ti
     found = judge(case, noisier())
     assert {check.name for check in found.checks if not check.passed} == {TIGHTENED}
     assert found.reason.startswith("calibration: log-rms-z is ")
+    assert found.repro.endswith(f"--fault {NAME}-noisier --calibration {limits.source}")
     assert Judge(provider("rocassay"), InterpreterEngine(), "quick", "")(case, noisier()).status is Status.PASSED
 
 
@@ -352,6 +354,19 @@ def test_a_complete_calibration_is_only_read_again(killed_and_resumed: tuple[Pat
     assert json.loads(done.out)["draws"] == LEAST_DRAWS
 
 
+def test_a_red_healthy_case_turns_the_calibration_red_and_is_named(
+    killed_and_resumed: tuple[Path, Done], children: Children, tmp_path: Path
+):
+    out, _ = killed_and_resumed
+    text = (out / RESULTS).read_text()
+    (tmp_path / RESULTS).write_text(text.replace('"status":"passed"', '"status":"failed"', 1))
+    done = children.rocassay("calibrate", "--op", NAME, "-n", 0, "--out", tmp_path, "--resume")
+    assert done.code == 1
+    assert f"seen: 1 false reds in {LEAST_DRAWS} draws" in done.out
+    assert f"rocassay repro '{drawn(1)[0]}'" in done.out
+    assert load(tmp_path).ops[NAME].not_passed == {"failed": 1}
+
+
 def test_a_run_with_a_calibration_judges_by_it_and_says_how_often_it_lies(
     killed_and_resumed: tuple[Path, Done], children: Children, tmp_path: Path
 ):
@@ -365,6 +380,8 @@ def test_a_run_with_a_calibration_judges_by_it_and_says_how_often_it_lies(
     assert all([check.applicable for check in one.checks if check.name == TIGHTENED] == [True] for one in held.cases)
     assert f"By measurement on healthy kernels, {held.false_alarms}" in render(held)
     assert str(held.false_alarms) in run_markdown(held)
+    again = children.rocassay(*shlex.split(held.cases[0].repro)[1:])
+    assert (again.code, TIGHTENED in again.out) == (0, True), again
 
 
 def test_a_run_refuses_a_calibration_of_another_provider(
