@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rocassay.harness.calibration.judging import TightenedLimits, limits_for
 from rocassay.harness.cases import Case
 from rocassay.harness.drills import drill_names, verdict_of
 from rocassay.harness.engines.base import Engine, engine
@@ -74,7 +75,15 @@ def is_expected(record: CaseRecord, options: Options) -> bool:
 
 def make_judge(options: Options, run_id: str = "") -> Judge:
     """A judge for the provider, engine and tier of a run."""
-    return Judge(provider(options.provider), chosen_engine(options.engine), options.tier_name, run_id)
+    limits = tightened_limits(options)
+    return Judge(provider(options.provider), chosen_engine(options.engine), options.tier_name, run_id, limits)
+
+
+def tightened_limits(options: Options) -> TightenedLimits | None:
+    """The limits of the calibration that was given; CalibrationError when it is not of this run's kind."""
+    if not options.calibration:
+        return None
+    return limits_for(Path(options.calibration), chosen_engine(options.engine), options.provider)
 
 
 def explain(record: CaseRecord) -> str:
@@ -112,6 +121,7 @@ class Controller:
             raise RocassayError(
                 f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is"
             )
+        self._limits = tightened_limits(options)
         earlier = self._earlier()
         self.run_id = earlier.headers[0].run_id if earlier and earlier.headers else uuid.uuid4().hex[:12]
         self.done = self._done(earlier)
@@ -202,6 +212,7 @@ class Controller:
             versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
             device=described.get("device", ""),
             commit=commit(),
+            false_alarms=self._limits.alarms(self._cases) if self._limits else None,
         )
         self._writer.append(self.header)
 
@@ -266,6 +277,7 @@ class Controller:
             lines.append(f"drills: {red} of {len(assay.drills)} red, as they must be")
         reasons = [self.broken] if self.broken else assay.red_reasons()
         lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
+        lines += [str(self.header.false_alarms)] if self.header.false_alarms else []
         lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from rocassay.harness.arena import Placed
+from rocassay.harness.calibration.judging import TightenedLimits
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
@@ -122,6 +124,8 @@ class Judge:
     engine: Engine
     tier: Tier
     run_id: str
+    limits: TightenedLimits | None = None
+    """Limits of a calibration, judged beside the gates."""
 
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
@@ -145,6 +149,7 @@ class Judge:
         outputs = run(case, prepared.operands)
         ran = time.perf_counter()
         gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
+        tightened = [self.limits.verdict(case, [v.check("gate") for v in gates])] if self.limits else []
         seen = Observation(
             case=case,
             provider=self.provider.name,
@@ -165,7 +170,7 @@ class Judge:
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
-            *(v.check("gate") for v in (*prepared.peer, *self._input_digest(case, prepared))),
+            *(v.check("gate") for v in (*tightened, *prepared.peer, *self._input_digest(case, prepared))),
         ]
         status, reason = _status(checks)
         timings = {**prepared.seconds, "run": ran - start, "judge": time.perf_counter() - ran}
@@ -210,9 +215,11 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        return blank_record(
-            case, fault, self.run_id, self.provider.name, self.engine, self.tier, status, reason, **more
-        )
+        who = self.provider.name
+        record = blank_record(case, fault, self.run_id, who, self.engine, self.tier, status, reason, **more)
+        if self.limits is None:
+            return record
+        return record.model_copy(update={"repro": f"{record.repro} --calibration {shlex.quote(self.limits.source)}"})
 
 
 def blank_record(

@@ -56,6 +56,8 @@ class Options:
     """Results file or history whose durations make the parts equally long."""
     power: bool = False
     """Drill every case that applies also in the quick tier."""
+    calibration: str = ""
+    """File of a calibration whose tightened limits are judged, too."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -139,6 +141,7 @@ class Options:
             ("seeds", [self.seeds]),
             ("shard", [self.shard] if self.shard else []),
             ("durations", [self.durations] if self.durations else []),
+            ("calibration", [self.calibration] if self.calibration else []),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ _LISTS: Mapping[str, str] = {
     "arch": "only this gfx architecture (repeatable)",
     "fp8": "only this FP8 flavour (repeatable)",
     "block-size": "only this block size (repeatable)",
-    "case": "exactly this case id (repeatable)",
+    "case": "exactly this case id, or @FILE with one a line (repeatable)",
     "fault": "only this fault's drill (repeatable)",
     "suite": "kernels or drills: which must run (repeatable; default both)",
 }
@@ -60,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rocassay-seeds", default=1, type=int, help="how many seeds, from --rocassay-seed or 0 on")
     group.addoption("--rocassay-shard", default="", help="I/N: only the I-th of N parts of the selection")
     group.addoption("--rocassay-durations", default="", help="results file or history that makes the parts equal")
+    group.addoption("--rocassay-calibration", default="", help="file of a calibration: judge by its limits, too")
     group.addoption("--rocassay-out", default=None, type=Path, help="folder that gets results.jsonl")
     group.addoption("--rocassay-power", action="store_true", help="drill every case that applies; see --power of drill")
     group.addoption("--rocassay-resume", action="store_true", help="run only what results.jsonl lacks")
@@ -90,7 +91,7 @@ def _options(config: pytest.Config) -> Options:
         arches=tuple(get("--rocassay-arch")),
         fp8s=tuple(get("--rocassay-fp8")),
         block_sizes=tuple(get("--rocassay-block-size")),
-        cases=tuple(get("--rocassay-case")),
+        cases=tuple(_case_ids(get("--rocassay-case"))),
         faults=tuple(get("--rocassay-fault")),
         suites=tuple(get("--rocassay-suite")) or SUITE_NAMES,
         provider=get("--rocassay-provider"),
@@ -103,7 +104,20 @@ def _options(config: pytest.Config) -> Options:
         shard=get("--rocassay-shard"),
         durations=get("--rocassay-durations"),
         power=get("--rocassay-power"),
+        calibration=get("--rocassay-calibration"),
     )
+
+
+def _case_ids(words: Sequence[str]) -> Iterator[str]:
+    """Ids as they are, and those of files: argparse takes minutes over ten thousands of options."""
+    for word in words:
+        if not word.startswith("@"):
+            yield word
+            continue
+        try:
+            yield from Path(word[1:]).read_text().split()
+        except OSError as error:
+            raise pytest.UsageError(f"cannot read the case ids in {word[1:]}: {error.strerror}") from error
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,6 +47,9 @@ Workers = Annotated[
     str,
     typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
 ]
+CalibrationFile = Annotated[
+    str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -79,6 +82,7 @@ def run(
     durations: Annotated[
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
+    calibration: CalibrationFile = "",
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
@@ -98,8 +102,32 @@ def run(
         suites=("kernels", "drills") if drills else ("kernels",),
         shard=shard,
         durations=durations,
+        calibration=calibration,
     )
     raise typer.Exit(execute(options, workers=workers))
+
+
+@app.command()
+def calibrate(
+    op: Ops = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    seeds: Annotated[int, typer.Option("--seeds", help="Cases of each class, each with a seed of its own.")] = 200,
+    first_seed: Annotated[int, typer.Option("--first-seed", help="Least seed; runs count theirs from 0.")] = 1_000_000,
+    runs_per_year: Annotated[int, typer.Option("--runs-per-year", help="Runs to count false alarms for.")] = 365,
+    out: Out = OUT / "calibration",
+    workers: Workers = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
+    json_: Json = False,
+) -> None:
+    """Measure the gates' statistics on healthy kernels, and how often the gates lie.
+
+    Writes OUT/calibration.json for `run --calibration`; exit code 0 iff every healthy case was green.
+    """
+    from rocassay.harness.cli.calibrating import Wanted, calibrate
+
+    wanted = Wanted(tuple(op or ()), provider, engine, seeds, first_seed, runs_per_year, out, workers, resume)
+    raise typer.Exit(calibrate(wanted, as_json=json_))
 
 
 @app.command()
@@ -145,12 +173,14 @@ def repro(
     provider: Provider = "rocassay",
     engine: EngineName = "",
     fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
+    calibration: CalibrationFile = "",
     json_: Json = False,
 ) -> None:
     """Judge one case again and show every gate and probe."""
     from rocassay.harness.cli.showing import reproduce
 
-    raise typer.Exit(reproduce(case, provider=provider, engine=engine, fault=fault, as_json=json_))
+    options = Options(provider=provider, engine=engine, tier="full", calibration=calibration)
+    raise typer.Exit(reproduce(case, options, fault=fault, as_json=json_))
 
 
 @app.command("list")

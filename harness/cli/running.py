@@ -98,6 +98,8 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
     if not reasons:
         console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
+    if assay.false_alarms:
+        console.print(str(assay.false_alarms), highlight=False, markup=False, soft_wrap=True)
     if assay.ends:
         from rocassay.harness.controller import cost
 

@@ -93,7 +93,7 @@ def list_faults(*, as_json: bool) -> None:
         console.print(f"  {fault.summary}\n  ops: {', '.join(fault.ops)}", highlight=False)
 
 
-def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: bool) -> int:
+def reproduce(text: str, options: Options, *, fault: str, as_json: bool) -> int:
     """Judge one case and print every check; exit code 0 iff green (with a fault: iff red)."""
     from rocassay.harness.controller import make_judge
 
@@ -101,8 +101,7 @@ def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: boo
     discover()
     op_named(case.op)
     injected = fault_named(fault) if fault else None
-    options = Options(provider=provider, engine=engine, tier="full").checked()
-    record = make_judge(options)(case, injected)
+    record = make_judge(options.checked())(case, injected)
     if as_json:
         Console().print_json(record.model_dump_json())
     else:

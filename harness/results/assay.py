@@ -8,7 +8,17 @@ from pathlib import Path
 
 from rocassay.harness.results.accuracy import AccuracyRecord, EvalHeader, Evaluation, QuestionRecord, latest
 from rocassay.harness.results.lines import parse
-from rocassay.harness.results.schema import GREEN, RAN, CaseRecord, Cell, ResultsError, RunEnd, RunHeader, Status
+from rocassay.harness.results.schema import (
+    GREEN,
+    RAN,
+    CaseRecord,
+    Cell,
+    FalseAlarms,
+    ResultsError,
+    RunEnd,
+    RunHeader,
+    Status,
+)
 
 
 @dataclass(slots=True)
@@ -41,6 +51,11 @@ class Assay:
     def drills(self) -> list[CaseRecord]:
         """Records with an injected fault."""
         return [record for record in self.records if record.fault is not None]
+
+    @property
+    def false_alarms(self) -> FalseAlarms | None:
+        """What the last run expected of healthy kernels; None where it was given no calibration."""
+        return self.headers[-1].false_alarms if self.headers else None
 
     def missing_cells(self) -> list[Cell]:
         """Expected cells in which no case ran to its end."""

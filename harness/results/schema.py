@@ -244,6 +244,31 @@ class Shard(Model):
         return f"shard {self.number} of {self.count} (plan {self.plan})"
 
 
+class FalseAlarms(Model):
+    """How often the checks of a run are expected to be red although every kernel is healthy, by a calibration."""
+
+    source: str
+    """File of the calibration."""
+    cases: int
+    """Cases of the run of a kind that was calibrated; the others are not counted."""
+    a_run: dict[str, float]
+    """Expected in this run, by check."""
+    runs_per_year: int
+    """Such runs in a year."""
+
+    @property
+    def total(self) -> float:
+        """Expected in this run, of all checks."""
+        return sum(self.a_run.values())
+
+    def __str__(self) -> str:
+        a_year = self.total * self.runs_per_year
+        return (
+            f"false alarms to be expected: {self.total:.2g} in a run of these {self.cases} calibrated cases, "
+            f"{a_year:.2g} in {self.runs_per_year} of them a year ({self.source})"
+        )
+
+
 class RunHeader(Model):
     """First line of a run: what was asked for."""
 
@@ -278,6 +303,8 @@ class RunHeader(Model):
     """The part of the selection that this run was given; None for a whole one."""
     merged: tuple[Shard, ...] = ()
     """The shards whose files were joined into this one; those that are not among them are missing."""
+    false_alarms: FalseAlarms | None = None
+    """What is expected of healthy kernels; None where no calibration was given."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of everything that computes."""
     device: str = ""

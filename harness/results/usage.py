@@ -13,6 +13,10 @@ NOT_OF_THE_KERNEL = frozenset({"peer", "inputs-digest"})
 """Gates on the harness itself: their statistic says nothing about the implementation that is judged."""
 
 
+NOT_A_PRIORI = frozenset({"calibration"})
+"""Gates whose limit another run need not have: by these no two runs are compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorstUse:
     """The gate of a record that comes closest to its limit, or goes furthest beyond."""
@@ -28,7 +32,8 @@ def usage(check: Check) -> float | None:
 
     A failed gate without a finite statistic (JSON has no infinity) counts as infinite.
     """
-    if check.kind != "gate" or check.name in NOT_OF_THE_KERNEL or not check.limit or check.limit < 0:
+    left_out = check.name in NOT_OF_THE_KERNEL or check.name in NOT_A_PRIORI
+    if check.kind != "gate" or left_out or not check.limit or check.limit < 0:
         return None
     if check.statistic is None:
         return None if check.passed else math.inf
