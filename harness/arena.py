@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import time
 from dataclasses import dataclass
 
@@ -63,6 +64,9 @@ def _pattern(count: int, device: torch.device) -> torch.Tensor:
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:
     """`count` bytes, unmapped until touched on the CPU; on a shared device, waits for other workers' memory."""
+    if device.type == "cpu" and count > DENSE_LIMIT:
+        # Shared memory, with nobody: gaps that stay unmapped must not count towards what a case may take.
+        return torch.frombuffer(mmap.mmap(-1, count), dtype=torch.uint8)
     for _ in range(PATIENCE):
         try:
             return torch.empty(count, dtype=torch.uint8, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from rocassay.harness.arch import Target
@@ -62,6 +64,38 @@ def double(x: torch.Tensor, out: torch.Tensor) -> None:
     torch.mul(x[:, :-1], 2, out=out[:, :-1])
 
 
+def segfaults() -> None:
+    ctypes.string_at(0)
+
+
+def hangs() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def hangs_in_c() -> None:
+    # PyDLL keeps the interpreter's lock, as a spinning extension does: no other thread of Python runs.
+    ctypes.PyDLL(None).pause()
+
+
+def takes_all_memory() -> None:
+    torch.ones(2**40)
+
+
+def takes_all_memory_in_numpy() -> None:
+    np.ones(2**40)
+
+
+HOSTILE: Mapping[str, Callable[[], None]] = {
+    "segfaults": segfaults,
+    "hangs": hangs,
+    "hangs_in_c": hangs_in_c,
+    "takes_all_memory": takes_all_memory,
+    "takes_all_memory_in_numpy": takes_all_memory_in_numpy,
+}
+"""Modes that would take a process along, with what they do."""
+
+
 def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
     """The launcher: right in the modes `fine` and `slow`, and in the others as bad as it can be."""
     if variant == "slow":
@@ -70,6 +104,8 @@ def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if variant == "raises":
         raise ZeroDivisionError("the toy broke")
+    if variant in HOSTILE:
+        HOSTILE[variant]()
     double(x, out)
     if variant == "wrong":
         out[2, 5] += 1

@@ -10,10 +10,11 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.faults import ChangeVariant
 from rocassay.harness.faults import register as declare
 from rocassay.harness.ops import Matrix, Op, Tier, expect, register
-from rocassay.suites.selftest.toys import toy_fault, toy_op
+from rocassay.suites.selftest.toys import HOSTILE, toy_fault, toy_op
 from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
     FATAL_BLOCK_SIZE,
+    HOSTILE_BLOCK_SIZE,
     NAME,
     OTHER_BLOCK_SIZE,
     SLOW_BLOCK_SIZE,
@@ -28,6 +29,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, block_sizes=sizes, mode=("fine",), number=range(3))
     yield from cross(NAME, **axes, block_sizes=(SLOW_BLOCK_SIZE,), mode=("slow",), number=range(SLOW_CASES))
     yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=("fine", "dies", "raises"), number=range(2))
+    modes = ("dies", *HOSTILE)
+    yield from cross(NAME, **axes, block_sizes=(HOSTILE_BLOCK_SIZE,), mode=modes, number=(0,))
+    yield from cross(NAME, **axes, block_sizes=(HOSTILE_BLOCK_SIZE,), mode=("fine",), number=range(len(modes)))
 
 
 class Absent:
