@@ -19,7 +19,8 @@ from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import fault_named
-from rocassay.harness.isolation import Guard, death_of, sweep
+from rocassay.harness.isolation.deaths import death_of, sweep
+from rocassay.harness.isolation.guard import Guard, unkept
 from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import expected_cells, select_cases
 from rocassay.harness.options import RESULTS, Options
@@ -248,6 +249,11 @@ class Controller:
             self._writer.append(record)
         except ResultsError as error:
             self.broken = str(error)
+
+    def unkept_limits(self, *, alone: bool) -> list[str]:
+        """Limits of a case that this machine cannot keep, in words; `alone`: this process judges itself."""
+        options = self.options
+        return list(unkept(options.case_timeout, options.case_memory, self._engine.device, alone=alone))
 
     def finish(self, *, interrupted: bool) -> list[str]:
         """Write the end line and return the reasons for which the verdict is red."""

@@ -24,7 +24,8 @@ from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Operands, Stream, digest, digest_of, mismatch
-from rocassay.harness.isolation import CaseTimedOut, Guard
+from rocassay.harness.isolation.clocks import CaseTimedOut
+from rocassay.harness.isolation.guard import Guard
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.picture import picture_of
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation

@@ -7,6 +7,7 @@ cases are asked for.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     except RocassayError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_CONTROLLER] = controller
+    for sentence in controller.unkept_limits(alone=not config.getoption("numprocesses", None)):
+        sys.stderr.write(f"rocassay: {sentence}\n")
     tell_suite(config.pluginmanager.get_plugins(), run_properties(controller.header))
     config.stash[_DONE] = controller.done
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-import torch
+from typing import TYPE_CHECKING, NoReturn
 
 from rocassay.harness.isolation.clocks import can_interrupt, ended_after, interrupted_after
-from rocassay.harness.isolation.memory import GIB, default_share, limited, out_of_memory
+from rocassay.harness.isolation.memory import GIB, can_limit, default_share, limited, out_of_memory
 from rocassay.harness.isolation.stacks import of_traceback, place
+
+if TYPE_CHECKING:
+    import torch
 
 PREPARING_SECONDS = 600.0
 """What inputs and golden of a case, which others share, may take beside the limit of a case."""
@@ -95,3 +97,14 @@ def guard_of_worker(seconds: float, gib: float | None, workers: int, trace: Path
     stream = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     faulthandler.enable(stream)
     return Guard(seconds, gib, workers, stream, replaceable=True)
+
+
+def unkept(seconds: float, gib: float | None, device: torch.device, *, alone: bool) -> Iterator[str]:
+    """Limits that cannot be kept on this platform, each in one sentence; `alone`: no worker is there to be replaced."""
+    if seconds and alone and not can_interrupt():
+        yield (
+            "--case-timeout cannot interrupt a case here (no SIGALRM, or not in the main thread): one that is late "
+            "ends the run; give it workers with -n"
+        )
+    if gib != 0 and not can_limit(device):
+        yield f"--case-memory is not kept on {sys.platform}: only Linux refuses a process its memory"

@@ -10,8 +10,10 @@ import re
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 GIB = 2**30
 
@@ -28,7 +30,9 @@ def default_share(device: torch.device, workers: int) -> int:
     Of a GPU one half: arenas wait for memory that other workers hold, and give it back.
     """
     if device.type != "cpu":
-        return torch.cuda.mem_get_info()[1] // 2 if torch.cuda.is_available() else 0
+        import torch
+
+        return torch.cuda.mem_get_info()[1] // 2
     return max(LEAST_SHARE, _machine_bytes() // max(1, workers))
 
 
@@ -79,6 +83,8 @@ def _private_bytes() -> int:
 
 @contextlib.contextmanager
 def _of_device(size: int) -> Generator[None, None, None]:
+    import torch
+
     whole = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + size) / whole))
     try:
@@ -89,11 +95,9 @@ def _of_device(size: int) -> Generator[None, None, None]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that memory was refused: by Python, NumPy, torch or the OS."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    if isinstance(error, RuntimeError) and _REFUSED.search(str(error)):
+    if isinstance(error, RuntimeError) and _REFUSED.search(str(error)):  # torch has no other type of it on the CPU
         return True
     cause = error.__cause__ or error.__context__
     return cause is not None and out_of_memory(cause)

@@ -27,6 +27,8 @@ from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunEnd, RunHe
 
 ROWS, COLUMNS = 4, 96
 UNTOUCHED = -7.0
+PR_SET_NAME = 15
+"""Names the process, as others see it (Linux, prctl(2))."""
 NAP = 0.05
 """Seconds that the mode `slow` takes."""
 
@@ -74,8 +76,11 @@ def hangs() -> None:
 
 
 def hangs_in_c() -> None:
-    # PyDLL keeps the interpreter's lock, as a spinning extension does: no other thread of Python runs.
-    ctypes.PyDLL(None).pause()
+    # PyDLL keeps the interpreter's lock, and no signal ends the wait for a mutex that this thread holds.
+    mutex, library = ctypes.create_string_buffer(256), ctypes.PyDLL(None)
+    library.prctl(PR_SET_NAME, b"hangs_in_c")
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
 
 
 def takes_all_memory() -> None:
