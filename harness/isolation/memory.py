@@ -30,10 +30,15 @@ def default_share(device: torch.device, workers: int) -> int:
     Of a GPU one half: arenas wait for memory that other workers hold, and give it back.
     """
     if device.type != "cpu":
-        import torch
-
-        return torch.cuda.mem_get_info()[1] // 2
+        return _gpu_bytes(device) // 2
     return max(LEAST_SHARE, _machine_bytes() // max(1, workers))
+
+
+def _gpu_bytes(device: torch.device) -> int:
+    import torch
+
+    # Read once and kept by torch: it can be asked, too, when a kernel has destroyed the context.
+    return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 def _machine_bytes() -> int:
@@ -58,7 +63,7 @@ def limited(device: torch.device, size: int) -> contextlib.AbstractContextManage
     """
     if not size or not can_limit(device):
         return contextlib.nullcontext()
-    return _of_process(size) if device.type == "cpu" else _of_device(size)
+    return _of_process(size) if device.type == "cpu" else _of_device(device, size)
 
 
 @contextlib.contextmanager
@@ -82,11 +87,11 @@ def _private_bytes() -> int:
 
 
 @contextlib.contextmanager
-def _of_device(size: int) -> Generator[None, None, None]:
+def _of_device(device: torch.device, size: int) -> Generator[None, None, None]:
     import torch
 
-    whole = torch.cuda.mem_get_info()[1]
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + size) / whole))
+    share = (torch.cuda.memory_reserved() + size) / _gpu_bytes(device)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, share))
     try:
         yield
     finally:
