@@ -1,6 +1,6 @@
 """Memory limits: an allocation beyond what a case may take fails in the case, and takes nothing from the others."""
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import contextlib
