@@ -23,11 +23,13 @@ from _pytest.junitxml import LogXML
 
 from rocassay.harness import ops
 from rocassay.harness.arena import unmapped
+from rocassay.harness.cli.running import FEW_DRILLS, _drill_workers
 from rocassay.harness.engines.base import engine
 from rocassay.harness.isolation import clocks, deaths, guard, memory, stacks
 from rocassay.harness.isolation.guard import Guard
 from rocassay.harness.judge import Judge
 from rocassay.harness.junit import case_properties, tell_case
+from rocassay.harness.options import Options
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Status, read
 from rocassay.suites.selftest.children import ROOT, Children, Done
@@ -38,9 +40,12 @@ from rocassay.suites.selftest.toysuite.names import FATAL_BLOCK_SIZE, NAME
 SECONDS = 2.0
 """Limit of a case that hangs; the toy's other cases take a hundredth of it."""
 MOMENT = 0.2
-"""Limit in this process, where nothing is imported any more."""
+SOON = 1.0
+"""Limit of a case in this process, where nothing is imported any more."""
 GIB = 0.5
 CPU = torch.device("cpu")
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
+"""Of children: this process's packages, nothing else."""
 
 WORDS = {
     "dies": "worker gw0 was killed by SIGKILL, as by the system when the machine is out of memory",
@@ -171,10 +176,23 @@ with guard.Guard(seconds=0.1, trace=2).judging(None):
 
 
 def test_without_workers_a_case_that_no_alarm_can_interrupt_ends_the_process():
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", ALONE], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", ALONE], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Timeout (0:00:00.200000)!\n")
+
+
+LEAVING = "from rocassay.harness.isolation import guard; guard.Guard(trace=2).leave('the device is gone')"
+
+
+def test_a_process_that_leaves_says_why():
+    done = subprocess.run([sys.executable, "-c", LEAVING], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    death = deaths.told("gw3", done.returncode, done.stderr)
+    assert (done.returncode, death.reason) == (guard.LEFT, "worker gw3 left: the device is gone")
+
+
+@pytest.mark.parametrize(("drills", "workers"), [(1, "0"), (FEW_DRILLS, "0"), (FEW_DRILLS + 1, "auto")])
+def test_only_many_drills_are_worth_workers(drills: int, workers: str):
+    assert _drill_workers(Options(engine="interpreter"), drills) == workers
 
 
 def judged(launcher: Any, limits: Guard, /, **changes: Any) -> CaseRecord:
@@ -190,18 +208,18 @@ def swallowing(x: torch.Tensor, out: torch.Tensor) -> None:
 
 
 def test_what_is_judged_cannot_swallow_the_end_of_its_time(registry: None):
-    found = judged(swallowing, Guard(seconds=MOMENT))
+    found = judged(swallowing, Guard(seconds=SOON))
     assert found.status is Status.TIMED_OUT
-    assert found.reason.startswith("not done after 0.2 s (--case-timeout): in swallowing (")
+    assert found.reason.startswith("not done after 1 s (--case-timeout): in swallowing (")
 
 
 def test_inputs_and_golden_are_not_counted(registry: None):
     def slow(case: Any, operands: Any) -> Any:
         if case.seed == toy_case().seed:  # and not the one of a second launch, which is part of judging
-            time.sleep(2 * MOMENT)
+            time.sleep(SOON + MOMENT)
         return toy_golden(case, operands)
 
-    assert judged(double, Guard(seconds=MOMENT), golden=slow).status is Status.PASSED
+    assert judged(double, Guard(seconds=SOON), golden=slow).status is Status.PASSED
 
 
 def test_a_golden_that_hangs_is_ended_when_its_own_time_is_up(registry: None, monkeypatch: pytest.MonkeyPatch):

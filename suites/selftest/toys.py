@@ -29,6 +29,8 @@ ROWS, COLUMNS = 4, 96
 UNTOUCHED = -7.0
 PR_SET_NAME = 15
 """Names the process, as others see it (Linux, prctl(2))."""
+ENDLESS = 60
+"""Seconds that what hangs would take: a run that fails to end it is red and not endless itself."""
 NAP = 0.05
 """Seconds that the mode `slow` takes."""
 
@@ -71,7 +73,8 @@ def segfaults() -> None:
 
 
 def hangs() -> None:
-    while True:
+    end = time.monotonic() + ENDLESS
+    while time.monotonic() < end:
         time.sleep(0.01)
 
 
@@ -80,7 +83,7 @@ def hangs_in_c() -> None:
     mutex, library = ctypes.create_string_buffer(256), ctypes.PyDLL(None)
     library.prctl(PR_SET_NAME, b"hangs_in_c")
     library.pthread_mutex_lock(mutex)
-    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_timedlock(mutex, (ctypes.c_long * 2)(int(time.time()) + ENDLESS, 0))
 
 
 def takes_all_memory() -> None:
