@@ -23,7 +23,7 @@ from _pytest.junitxml import LogXML
 
 from rocassay.harness import ops
 from rocassay.harness.arena import unmapped
-from rocassay.harness.cli.running import FEW_DRILLS, _drill_workers
+from rocassay.harness.cli.drilling import FEW_CASES, workers_for
 from rocassay.harness.engines.base import engine
 from rocassay.harness.isolation import clocks, deaths, guard, memory, stacks
 from rocassay.harness.isolation.guard import Guard
@@ -190,9 +190,9 @@ def test_a_process_that_leaves_says_why():
     assert (done.returncode, death.reason) == (guard.LEFT, "worker gw3 left: the device is gone")
 
 
-@pytest.mark.parametrize(("drills", "workers"), [(1, "0"), (FEW_DRILLS, "0"), (FEW_DRILLS + 1, "auto")])
+@pytest.mark.parametrize(("drills", "workers"), [(1, "0"), (FEW_CASES, "0"), (FEW_CASES + 1, "auto")])
 def test_only_many_drills_are_worth_workers(drills: int, workers: str):
-    assert _drill_workers(Options(engine="interpreter"), drills) == workers
+    assert workers_for(drills, Options(engine="interpreter")) == workers
 
 
 def judged(launcher: Any, limits: Guard, /, **changes: Any) -> CaseRecord:
