@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rocassay.harness.calibration.judging import TightenedLimits, limits_for
 from rocassay.harness.cases import Case
@@ -20,6 +20,8 @@ from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import fault_named
+from rocassay.harness.isolation.deaths import death_of, sweep
+from rocassay.harness.isolation.guard import Guard, unkept
 from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import expected_cells, select_cases
 from rocassay.harness.options import RESULTS, Options
@@ -73,10 +75,10 @@ def is_expected(record: CaseRecord, options: Options) -> bool:
     return cell in _cells(options)
 
 
-def make_judge(options: Options, run_id: str = "") -> Judge:
-    """A judge for the provider, engine and tier of a run."""
-    limits = tightened_limits(options)
-    return Judge(provider(options.provider), chosen_engine(options.engine), options.tier_name, run_id, limits)
+def make_judge(options: Options, run_id: str = "", guard: Guard | None = None) -> Judge:
+    """A judge for the provider, engine and tier of a run; without a guard nothing limits its cases."""
+    chosen, limits = chosen_engine(options.engine), tightened_limits(options)
+    return Judge(provider(options.provider), chosen, options.tier_name, run_id, guard or Guard(), limits)
 
 
 def tightened_limits(options: Options) -> TightenedLimits | None:
@@ -126,6 +128,7 @@ class Controller:
         self.run_id = earlier.headers[0].run_id if earlier and earlier.headers else uuid.uuid4().hex[:12]
         self.done = self._done(earlier)
         self._writer = ResultsWriter(self.path)
+        sweep(self.path.parent, all_of_them=True)
         self._write_header(resumed=earlier is not None)
 
     def _expected_of(self, every: Sequence[Case]) -> tuple[Cell, ...]:
@@ -226,19 +229,28 @@ class Controller:
         self._peaks[process] = max(resident, self._peaks.get(process, 0))
 
     def crashed(self, nodeid: str, text: str) -> None:
-        """Record an item whose process died or whose harness failed; items of other suites are ignored."""
+        """Record an item whose harness failed; items of other suites are ignored."""
+        reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
+        if record := self._unjudged(nodeid, Status.CRASHED, reason):
+            self._append(record)
+
+    def of_dead(self, nodeid: str, worker: Any) -> CaseRecord | None:
+        """The record of the item with which an xdist worker died; None for items of other suites."""
+        death = death_of(worker, self.path.parent)
+        return self._unjudged(nodeid, death.status, death.reason)
+
+    def _unjudged(self, nodeid: str, status: Status, reason: str) -> CaseRecord | None:
         found = re.search(r"\[(?:([\w-]+)@)?(\w+:.*)\]$", nodeid)
         if found is None:
-            return
+            return None
         try:
             case = Case.parse(found.group(2))
         except RocassayError:
-            return
+            return None
         fault = fault_named(found.group(1)) if found.group(1) else None
-        reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
         who, tier = self.options.provider, self.options.tier
-        record = blank_record(case, fault, self.run_id, who, self._engine, tier, Status.CRASHED, reason)
-        self._append(verdict_of(fault, record) if fault else record)
+        record = blank_record(case, fault, self.run_id, who, self._engine, tier, status, reason)
+        return verdict_of(fault, record) if fault else record
 
     def _append(self, record: CaseRecord) -> None:
         if self.broken:
@@ -247,6 +259,11 @@ class Controller:
             self._writer.append(record)
         except ResultsError as error:
             self.broken = str(error)
+
+    def unkept_limits(self, *, alone: bool) -> list[str]:
+        """Limits of a case that this machine cannot keep, in words; `alone`: this process judges itself."""
+        options = self.options
+        return list(unkept(options.case_timeout, options.case_memory, self._engine.device, alone=alone))
 
     def finish(self, *, interrupted: bool) -> list[str]:
         """Write the end line and return the reasons for which the verdict is red."""
@@ -265,6 +282,7 @@ class Controller:
             except ResultsError as error:
                 self.broken = str(error)
         self._writer.close()
+        sweep(self.path.parent, all_of_them=False)
         return [self.broken] if self.broken else read(self.path).red_reasons()
 
     def summary(self) -> list[str]:

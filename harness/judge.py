@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -25,6 +26,8 @@ from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Operands, Stream, digest, digest_of, mismatch
+from rocassay.harness.isolation.clocks import CaseTimedOut
+from rocassay.harness.isolation.guard import Guard
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.picture import picture_of
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
@@ -124,6 +127,8 @@ class Judge:
     engine: Engine
     tier: Tier
     run_id: str
+    guard: Guard = field(default_factory=Guard)
+    """What every case is held to."""
     limits: TightenedLimits | None = None
     """Limits of a calibration, judged beside the gates."""
 
@@ -133,14 +138,31 @@ class Judge:
         blocked = self.engine.unavailable(case.arch, case.fp8) or self.provider.unavailable(op, case)
         if blocked:
             return self._record(case, fault, Status.NOT_RUN, blocked)
-        prepared = _prepare(op.name, shared(case))
         try:
-            record = self._judge(op, case, fault, prepared)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            record = self._record(case, fault, Status.CRASHED, reason, digest=prepared.digest)
-        self.engine.release()
+            record = self._guarded(op, case, fault)
+        except CaseTimedOut as late:
+            record = self._record(case, fault, Status.TIMED_OUT, str(late))
+        with self.guard.settling():
+            if record.status in (Status.CRASHED, Status.TIMED_OUT):
+                gc.collect()  # frames that were left in a hurry hold on to each other and to the case's memory
+            self.engine.release()
         return record
+
+    def lost(self) -> str | None:
+        """Why nothing can be judged in this process any more, in words; None while all is well."""
+        with self.guard.settling():
+            return self.engine.lost()
+
+    def _guarded(self, op: Op, case: Case, fault: Fault | None) -> CaseRecord:
+        """The record of a case that keeps within its time; one that crashes has one, too."""
+        with self.guard.preparing():
+            prepared = _prepare(op.name, shared(case))
+        try:
+            with self.guard.judging(self.engine.device):
+                return self._judge(op, case, fault, prepared)
+        except Exception as error:
+            reason = self.guard.explain(error, self.engine.device)
+            return self._record(case, fault, Status.CRASHED, reason, digest=prepared.digest)
 
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
         start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ RESULTS = "results.jsonl"
 
 HISTORY = "history.sqlite"
 """Name of the history of evaluations in the output folder, unless another one is given."""
+
+CASE_TIMEOUT = 300.0
+"""Seconds that running and judging a case may take, unless another limit is given: slow ones need a tenth."""
 
 TIER_NAMES = ("quick", "full", "nightly")
 SUITE_NAMES = ("kernels", "drills")
@@ -52,6 +56,10 @@ class Options:
     resume: bool = False
     shard: str = ""
     """`I/N`: only the I-th of N parts of the selection; empty: all of it."""
+    case_timeout: float = CASE_TIMEOUT
+    """Most seconds that running and judging a case may take; 0 is no limit."""
+    case_memory: float | None = None
+    """Most GiB that it may take; 0 is no limit, None a worker's share of the machine."""
     durations: str = ""
     """Results file or history whose durations make the parts equally long."""
     power: bool = False
@@ -78,6 +86,10 @@ class Options:
             raise BadOption(f"block size {min(self.block_sizes)} is not a positive number of tokens")
         if self.seed is not None and self.seed < 0:
             raise BadOption(f"seed {self.seed} is negative; a case id holds only seeds from 0 on")
+        if not 0 <= self.case_timeout < math.inf:
+            raise BadOption(f"{self.case_timeout:g} s is no limit for a case; use a number of seconds, or 0 for none")
+        if self.case_memory is not None and not 0 <= self.case_memory < math.inf:
+            raise BadOption(f"{self.case_memory:g} GiB is no limit for a case; use a number of GiB, or 0 for none")
         if self.shard:
             from rocassay.harness.sharding import numbers_of
 
@@ -139,6 +151,8 @@ class Options:
             ("tier", [self.tier]),
             ("seed", [] if self.seed is None else [self.seed]),
             ("seeds", [self.seeds]),
+            ("case-timeout", [self.case_timeout]),
+            ("case-memory", [] if self.case_memory is None else [self.case_memory]),
             ("shard", [self.shard] if self.shard else []),
             ("durations", [self.durations] if self.durations else []),
             ("calibration", [self.calibration] if self.calibration else []),

@@ -15,7 +15,7 @@ import typer
 from rocassay.harness.cli.history_verbs import baseline, history
 from rocassay.harness.cli.report_verbs import report
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.options import Options
+from rocassay.harness.options import CASE_TIMEOUT, Options
 
 app = typer.Typer(
     name="rocassay",
@@ -43,6 +43,23 @@ TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
+CaseTimeout = Annotated[
+    float,
+    typer.Option(
+        "--case-timeout",
+        metavar="SECONDS",
+        help="Most that running and judging a case may take; imports, inputs and golden are not counted. 0: no limit.",
+    ),
+]
+CaseMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--case-memory",
+        metavar="GIB",
+        help="Most that it may take beside what its process has: of the machine, or with --engine device of the GPU. "
+        "0: no limit. [default: a worker's share of the machine, half of the GPU]",
+    ),
+]
 Workers = Annotated[
     str,
     typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
@@ -76,6 +93,8 @@ def run(
     seeds: Seeds = 1,
     out: Out = OUT,
     workers: Workers = "auto",
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
     drills: Annotated[bool, typer.Option("--drills/--no-drills", help="Also inject every fault.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
     shard: Annotated[str, typer.Option("--shard", help="I/N: only the I-th of N parts, for as many machines.")] = "",
@@ -103,6 +122,8 @@ def run(
         shard=shard,
         durations=durations,
         calibration=calibration,
+        case_timeout=case_timeout,
+        case_memory=case_memory,
     )
     raise typer.Exit(execute(options, workers=workers))
 
@@ -147,6 +168,8 @@ def drill(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
     json_: Json = False,
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
 ) -> None:
     """Inject faults and demand that each is seen at ten times a limit or by an exact check; exit code 0 iff all are."""
     from rocassay.harness.cli.drilling import drill_faults
@@ -163,6 +186,8 @@ def drill(
         out=out,
         power=power,
         resume=resume,
+        case_timeout=case_timeout,
+        case_memory=case_memory,
     )
     raise typer.Exit(drill_faults(options, workers=workers, as_json=json_))
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FEW = 3
 """Up to so many faults are shown with their first wrong place and the command that repeats it."""
 
+FEW_CASES = 100
+"""Drill cases that one process has judged when two workers, each of which imports torch first, begin: 4 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
@@ -80,11 +83,11 @@ def drill_faults(options: Options, *, workers: str, as_json: bool = False) -> in
     names = tuple(fault_named(name).name for name in options.faults) or tuple(fault.name for fault in catalogue())
     options = replace(options, faults=names, suites=("drills",)).checked()
     assert options.out is not None
-    if not select_drills(options):
+    if not (drills := select_drills(options)):
         raise RocassayError(
             "no fault applies to a case that the filters select; `rocassay list --faults` shows what there is"
         )
-    status = run_pytest(options, workers or _workers(options), Progress(Console(stderr=True)))
+    status = run_pytest(options, workers or workers_for(len(drills), options), Progress(Console(stderr=True)))
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
@@ -96,11 +99,15 @@ def drill_faults(options: Options, *, workers: str, as_json: bool = False) -> in
     return 0 if status == 0 else 1
 
 
-def _workers(options: Options) -> str:
-    """On a device a fault may destroy the context: a worker can be replaced, this process cannot."""
+def workers_for(drills: int, options: Options) -> str:
+    """How many workers as many drill cases are given: none where one process is done before workers have begun.
+
+    Not so on a device: there a fault may destroy the context, and a worker can be replaced, this process cannot.
+    """
     from rocassay.harness.controller import chosen_engine
 
-    return "0" if chosen_engine(options.engine).name in ("interpreter", "isa") else "auto"
+    alone = drills <= FEW_CASES and chosen_engine(options.engine).name in ("interpreter", "isa")
+    return "0" if alone else "auto"
 
 
 def _by_fault(assay: Assay) -> dict[str, list[CaseRecord]]:

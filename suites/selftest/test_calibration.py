@@ -268,7 +268,7 @@ def limits(of: Any, records: list[CaseRecord], tmp_path: Path) -> TightenedLimit
 
 def test_a_kernel_that_is_noisier_within_every_a_priori_limit_is_seen(limits: TightenedLimits):
     case = drawn(1)[0].with_seed(5)
-    judge = Judge(provider("rocassay"), InterpreterEngine(), "quick", "", limits)
+    judge = Judge(provider("rocassay"), InterpreterEngine(), "quick", "", limits=limits)
     assert judge(case).status is Status.PASSED
     found = judge(case, noisier())
     assert {check.name for check in found.checks if not check.passed} == {TIGHTENED}
