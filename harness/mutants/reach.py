@@ -25,6 +25,7 @@ class DeviceFunction:
 
     Attributes:
         module, name: where it is found.
+        file: the module's file, as code objects name it.
         line: line of its `def`.
         source: from `def` to its end.
         dialect: the decorator's package, `triton` or `gluon`.
@@ -32,6 +33,7 @@ class DeviceFunction:
 
     module: str
     name: str
+    file: str
     line: int
     source: str
     dialect: str
@@ -41,7 +43,7 @@ class _Module:
     """What a module binds at its top, and what it imports anywhere."""
 
     def __init__(self, name: str, path: Path) -> None:
-        self.name, self.source = name, path.read_text(encoding="utf-8")
+        self.name, self.file, self.source = name, str(path), path.read_text(encoding="utf-8")
         tree = ast.parse(self.source)
         self.bound: dict[str, list[ast.stmt]] = {}
         for statement in tree.body:
@@ -67,7 +69,7 @@ class _Module:
         for statement in self.bound.get(name, ()):
             if isinstance(statement, ast.FunctionDef) and (dialect := _dialect(statement)):
                 lines = self.source.splitlines(keepends=True)[statement.lineno - 1 : statement.end_lineno]
-                return DeviceFunction(self.name, name, statement.lineno, "".join(lines), dialect)
+                return DeviceFunction(self.name, name, self.file, statement.lineno, "".join(lines), dialect)
         return None
 
 
