@@ -114,8 +114,25 @@ def drill(
     seed: Seed = None,
     out: Out = OUT / "drill",
     workers: Workers = "",
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Write small mistakes into the kernels instead, and score what sees them.")
+    ] = False,
+    mutant: Annotated[
+        list[str] | None, typer.Option("--mutant", help="mutants: only the one of this id (repeatable).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="mutants: a sample of at most this many per op.", min=0)] = 0,
+    least: Annotated[float, typer.Option("--least", help="mutants: the score that every op must reach.")] = 0.98,
+    codegen: Annotated[
+        bool, typer.Option("--codegen", help="mutants: one that compiles to the same machine code is equivalent.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="mutants: judge only what mutants.jsonl lacks.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
+    """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red.
+
+    With --mutants: write every small mistake into the kernels' sources, one at a time, and run the op's cases; exit
+    code 0 iff they see the share --least of those that are not equivalent.
+    """
     from rocassay.harness.cli.running import drill_faults
 
     options = _options(
@@ -128,7 +145,14 @@ def drill(
         tier=tier,
         seed=seed,
         out=out,
+        resume=resume,
     )
+    if mutants or mutant:
+        from rocassay.harness.cli.mutating import drill_mutants, processes
+        from rocassay.harness.mutants.plan import Wanted
+
+        asked = Wanted(options, tuple(mutant or ()), limit, codegen, processes(workers))
+        raise typer.Exit(drill_mutants(asked, least=least, as_json=json_))
     raise typer.Exit(drill_faults(options, workers=workers))
 
 

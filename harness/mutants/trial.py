@@ -135,7 +135,7 @@ class Trial:
         if verdict.fate == "survived" and self._code and self._code.same(mutant, [one.case for one in reached]):
             verdict = Verdict("equivalent", detail="every launch compiles to the same machine code")
         return MutantRecord(
-            **identity(mutant, self.op, self._judge, self._source),
+            **identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source),
             fate=verdict.fate,
             check=verdict.check,
             case=verdict.case,
@@ -163,7 +163,9 @@ class Trial:
             with limited(limit):
                 record = self._judge(healthy.case)
         except Hung:
-            return Verdict("hung", case=case, detail=f"ran longer than {limit:.1f} s, {healthy.seconds:.3f} s in health")
+            return Verdict(
+                "hung", case=case, detail=f"ran longer than {limit:.1f} s, {healthy.seconds:.3f} s in health"
+            )
         if record.status is Status.FAILED:
             return Verdict("killed", _first_red(record), case, record.reason)
         if record.status is Status.CRASHED:
@@ -191,10 +193,10 @@ def _first_red(record: CaseRecord) -> str:
     return next((check.name for check in record.checks if not check.passed), "")
 
 
-def identity(mutant: Mutant, op: Op, judge: Judge, source: str) -> dict[str, Any]:
+def identity(mutant: Mutant, op: str, engine: str, tier: str, source: str) -> dict[str, Any]:
     """What a record says of a mutant before it is judged."""
     return {
-        "op": op.name,
+        "op": op,
         "id": mutant.id,
         "module": mutant.function.module,
         "function": mutant.function.name,
@@ -202,7 +204,7 @@ def identity(mutant: Mutant, op: Op, judge: Judge, source: str) -> dict[str, Any
         "operator": mutant.operator,
         "old": mutant.old,
         "new": mutant.new,
-        "engine": judge.engine.name,
-        "tier": judge.tier,
+        "engine": engine,
+        "tier": tier,
         "source": source,
     }

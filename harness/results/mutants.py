@@ -83,7 +83,7 @@ class MutantRecord(Model):
 
 
 def read_mutants(path: Path) -> list[MutantRecord]:
-    """Every record of a file, the last of each mutant; none if there is no file. ResultsError for a line that is none."""
+    """The last record of each mutant in a file; none if there is no file. ResultsError for a line that is no record."""
     if not path.exists():
         return []
     found: dict[tuple[str, str], MutantRecord] = {}

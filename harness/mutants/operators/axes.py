@@ -30,7 +30,7 @@ def program_axis_exchanged(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
 
 def _renumbered(axes: list[ast.expr], text: FunctionText) -> Iterator[Edit]:
     for axis in axes:
-        if isinstance(axis, ast.Constant) and axis.value in _NEXT:
+        if isinstance(axis, ast.Constant) and isinstance(axis.value, int) and axis.value in _NEXT:
             yield text.replaced(axis, str(_NEXT[axis.value]))
 
 

@@ -18,8 +18,8 @@ _TYPES = {
 }
 """Type -> the one it is taken for."""
 
-_FUNCTIONS = {"maximum": "minimum", "max": "min", "argmax": "argmin", "exp": "exp2", "log": "log2", "floor": "ceil"}
-_FUNCTIONS |= {other: name for name, other in _FUNCTIONS.items()}
+_PAIRS = {"maximum": "minimum", "max": "min", "argmax": "argmin", "exp": "exp2", "log": "log2", "floor": "ceil"}
+_FUNCTIONS = {**_PAIRS, **{other: name for name, other in _PAIRS.items()}}
 """Function -> its counterpart."""
 
 
@@ -89,9 +89,10 @@ def type_changed(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
 
 def cast_dropped(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
     """`x.to(dtype)` becomes `x`; bits that are taken for another type stay so."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "to":
-        if not any(keyword.arg == "bitcast" for keyword in node.keywords):
-            yield text.replaced(node, text.operand(node.func.value))
+    if called(node) != "to" or not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return
+    if not any(keyword.arg == "bitcast" for keyword in node.keywords):
+        yield text.replaced(node, text.operand(node.func.value))
 
 
 def function_exchanged(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
