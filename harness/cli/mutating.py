@@ -54,10 +54,9 @@ def drill_mutants(wanted: Wanted, *, least: float, as_json: bool) -> int:
 def _shown(records: Iterable[MutantRecord], total: int, console: Console) -> Iterator[MutantRecord]:
     """The records, with a bar on a terminal and a line now and then elsewhere."""
     fates, last = Counter[str](), time.monotonic()
-    columns = TextColumn("mutants"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[fates]}")
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    counts = TextColumn("{task.fields[fates]}")
+    columns = TextColumn("mutants"), BarColumn(), MofNCompleteColumn(), counts, TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, fates="")
         for record in records:
             fates[record.fate] += 1

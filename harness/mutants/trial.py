@@ -110,17 +110,23 @@ class Trial:
         if not self.healthy:
             raise BaselineRed(f"no case of {op.name} runs on engine {judge.engine.name}; choose another --engine")
 
-    def _baseline(self, cases: Iterable[Case]) -> Iterator[Healthy]:
-        watched = self._judge.engine.name == "interpreter"
-        files = {function.file for function in self._functions} if watched else set[str]()
+    def _baseline(self, cases: Sequence[Case]) -> Iterator[Healthy]:
+        # What a process does once, at its first launch, is no part of a case's seconds.
+        self._judge(cases[0])
         for case in cases:
-            with executed(files) as lines:
-                record = self._judge(case)
+            record = self._judge(case)
             if record.status in GREEN:
-                seconds = record.timings["run"] + record.timings["judge"]
-                yield Healthy(case, seconds, lines if watched else None)
+                yield Healthy(case, record.timings["run"] + record.timings["judge"], self._lines(case))
             elif record.status is not Status.NOT_RUN:
                 raise BaselineRed(f"{case} is {record.status.value} without any mutant: {record.reason}")
+
+    def _lines(self, case: Case) -> Lines | None:
+        """Lines that the case executes. A run of its own: being watched takes several times as long."""
+        if self._judge.engine.name != "interpreter":
+            return None
+        with executed({function.file for function in self._functions}) as lines:
+            self._judge(case)
+        return lines
 
     def __call__(self, mutant: Mutant) -> MutantRecord:
         """The mutant's record. Afterwards `spoiled` tells whether this process can judge no more."""

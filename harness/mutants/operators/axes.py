@@ -11,10 +11,12 @@ from rocassay.harness.mutants.text import Edit, FunctionText, called
 _NEXT = {0: 1, 1: 0, 2: 1}
 """Axis -> the one that it is taken for."""
 
+_OF_THE_GRID = ("program_id", "num_programs")
+
 
 def axis_exchanged(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
     """A reduction runs along another axis."""
-    if not isinstance(node, ast.Call):
+    if not isinstance(node, ast.Call) or called(node) in _OF_THE_GRID:
         return
     given = [keyword.value for keyword in node.keywords if keyword.arg in ("axis", "dim")]
     if called(node) in REDUCTIONS:
@@ -24,7 +26,7 @@ def axis_exchanged(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
 
 def program_axis_exchanged(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
     """`program_id` and `num_programs` are those of another axis of the grid."""
-    if isinstance(node, ast.Call) and called(node) in ("program_id", "num_programs"):
+    if isinstance(node, ast.Call) and called(node) in _OF_THE_GRID:
         yield from _renumbered([*node.args, *(keyword.value for keyword in node.keywords)], text)
 
 

@@ -83,7 +83,10 @@ def infinity_turned(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
 
 def type_changed(node: ast.AST, text: FunctionText) -> Iterator[Edit]:
     """fp32 becomes fp16 and back, bf16 becomes fp32, one FP8 flavour the other, int64 becomes int32, uint8 int8."""
-    if isinstance(node, ast.Attribute) and node.attr in _TYPES:
+    if not isinstance(node, ast.Attribute) or node.attr not in _TYPES:
+        return
+    # `x.to(tl.int64)` without its cast is an int32 already.
+    if node.attr != "int64" or called(text.parent(node)) != "to":
         yield text.replaced(node, f"{text.text(node.value)}.{_TYPES[node.attr]}")
 
 
