@@ -125,7 +125,7 @@ def drill(
     codegen: Annotated[
         bool, typer.Option("--codegen", help="mutants: one that compiles to the same machine code is equivalent.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="mutants: judge only what mutants.jsonl lacks.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what the records lack.")] = False,
     json_: Json = False,
 ) -> None:
     """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red.

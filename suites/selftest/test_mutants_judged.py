@@ -62,6 +62,13 @@ def test_a_red_case_ends_the_trial_and_a_survivor_has_passed_all(toy: Trial):
     assert toy(mutant("other-changed", "tl.load")).cases == len(CASES)
 
 
+def test_a_judge_that_is_not_thorough_spares_a_red_case_its_probes(toy: Trial):
+    with injected(mutant("store-dropped", "tl.store"), reach_of(LAUNCHER).functions):
+        hasty, thorough = judge()(CASES[0]), replace(judge(), thorough=True)(CASES[0])
+    assert {check.name for check in hasty.checks} == {"bytes"}
+    assert {check.name for check in thorough.checks} > {"bytes", "bounds", "canary"}
+
+
 def test_a_line_that_no_case_executes_is_told_without_a_run(toy: Trial):
     record = toy(mutant("factor-dropped", "value * 3.0"))
     assert (record.reached, record.cases, record.detail) == (0, 0, "no case executes the line")
