@@ -110,6 +110,8 @@ def input_digests(cases: Iterable[Case]) -> dict[str, str]:
 def remember(cases: int) -> None:
     """Keep the inputs and goldens of this many cases: for a process that judges the same ones again and again."""
     global _prepare, _second
+    if _prepare.cache_parameters()["maxsize"] == cases:
+        return
     _prepare = functools.lru_cache(maxsize=cases)(_prepare.__wrapped__)
     _second = functools.lru_cache(maxsize=cases)(_second.__wrapped__)
 

@@ -125,6 +125,9 @@ def drill(
     codegen: Annotated[
         bool, typer.Option("--codegen", help="mutants: one that compiles to the same machine code is equivalent.")
     ] = False,
+    then: Annotated[
+        str, typer.Option("--then", help="mutants: engine for lines that no case executes on the first, such as isa.")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Judge only what the records lack.")] = False,
     json_: Json = False,
 ) -> None:
@@ -151,7 +154,7 @@ def drill(
         from rocassay.harness.cli.mutating import drill_mutants, processes
         from rocassay.harness.mutants.plan import Wanted
 
-        asked = Wanted(options, tuple(mutant or ()), limit, codegen, processes(workers))
+        asked = Wanted(options, tuple(mutant or ()), limit, codegen, then, processes(workers))
         raise typer.Exit(drill_mutants(asked, least=least, as_json=json_))
     raise typer.Exit(drill_faults(options, workers=workers))
 

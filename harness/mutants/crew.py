@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -58,8 +59,11 @@ def trial_of(plan: OpPlan, wanted: Wanted) -> Trial:
     from rocassay.harness.judge import Judge
     from rocassay.harness.providers import provider
 
-    judge = Judge(provider("rocassay"), engine(wanted.engine), wanted.options.tier_name, "", thorough=False)
-    return Trial(plan.op, plan.cases, judge, source=plan.source, codegen=wanted.codegen)
+    def begun(on: str, then: Callable[[], Trial] | None) -> Trial:
+        judge = Judge(provider("rocassay"), engine(on), wanted.options.tier_name, "", thorough=False)
+        return Trial(plan.op, plan.cases, judge, source=plan.source, codegen=wanted.codegen, then=then)
+
+    return begun(wanted.engine, functools.partial(begun, wanted.then, None) if wanted.then else None)
 
 
 def judged_here(plans: Sequence[OpPlan], jobs: Jobs, wanted: Wanted) -> Iterator[Answer]:

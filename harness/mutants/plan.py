@@ -30,6 +30,8 @@ class Wanted:
     """At most this many of each op, evenly spread; 0: all."""
     codegen: bool = False
     """Whether survivors that compile to the same machine code are equivalent."""
+    then: str = ""
+    """Engine that judges mutants of lines which no case executes on the first; none: nothing does."""
     workers: int = 1
     """Processes; 0: none but this one."""
 
@@ -41,7 +43,7 @@ class Wanted:
     @property
     def compiles(self) -> bool:
         """Whether mutants reach the compiler."""
-        return self.codegen or self.engine == "isa"
+        return self.codegen or "isa" in (self.engine, self.then)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class OpPlan:
 
 def planned(wanted: Wanted) -> tuple[OpPlan, ...]:
     """The mutants of every selected op. RocassayError when there is none, UnknownMutant for an id that is none."""
-    if wanted.engine not in ENGINES:
-        raise RocassayError(f"mutants run on {' or '.join(ENGINES)}, not on {wanted.engine}; choose another --engine")
+    for engine in filter(None, (wanted.engine, wanted.then)):
+        if engine not in ENGINES:
+            raise RocassayError(f"mutants run on {' or '.join(ENGINES)}, not on {engine}; choose another engine")
     cases: dict[str, list[Case]] = {}
     for case in select_cases(wanted.options.tier_name, wanted.options.selection()):
         cases.setdefault(case.op, []).append(case)
@@ -77,7 +80,7 @@ def planned(wanted: Wanted) -> tuple[OpPlan, ...]:
 
 
 def _plan(op: Op, cases: Sequence[Case], wanted: Wanted) -> OpPlan:
-    every = mutants_of(op, wanted.engine)
+    every = mutants_of(op, wanted.then or wanted.engine)
     chosen = tuple(mutant for mutant in every if mutant.id in wanted.ids) if wanted.ids else every
     return OpPlan(
         op=op,
@@ -89,7 +92,7 @@ def _plan(op: Op, cases: Sequence[Case], wanted: Wanted) -> OpPlan:
 
 
 def _digest(op: Op, cases: Iterable[Case], wanted: Wanted) -> str:
-    sha = hashlib.sha256(f"{wanted.engine} {wanted.codegen}".encode())
+    sha = hashlib.sha256(f"{wanted.engine} {wanted.then} {wanted.codegen}".encode())
     for name, source in reach_of(op.launcher).sources:
         sha.update(f"{name}\n{source}\n".encode())
     for case in cases:

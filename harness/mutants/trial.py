@@ -7,7 +7,7 @@ import itertools
 import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,12 +95,24 @@ def limited(seconds: float) -> Generator[None, None, None]:
 class Trial:
     """Judges mutants of one op in this process."""
 
-    def __init__(self, op: Op, cases: Sequence[Case], judge: Judge, *, source: str, codegen: bool = False) -> None:
+    def __init__(
+        self,
+        op: Op,
+        cases: Sequence[Case],
+        judge: Judge,
+        *,
+        source: str,
+        codegen: bool = False,
+        then: Callable[[], Trial] | None = None,
+    ) -> None:
         """Runs every case in health first; BaselineRed unless all that this engine can run are green.
 
         `source`: digest of what is judged, for the records. `codegen`: compare the machine code of survivors.
+        `then`: begins the trial on another engine, of mutants that no case reaches on this one.
         """
         self.op, self.spoiled = op, False
+        self._then = then
+        self._second: Trial | None = None
         self._judge, self._source = judge, source
         self._functions = reach_of(op.launcher).functions
         self._code = MachineCode(self._functions) if codegen else None
@@ -132,6 +144,8 @@ class Trial:
         """The mutant's record. Afterwards `spoiled` tells whether this process can judge no more."""
         start = time.perf_counter()
         reached = [healthy for healthy in self.healthy if healthy.reaches(mutant)]
+        if self._then and not reached:
+            return self._elsewhere(mutant, self._then)
         reached.sort(key=lambda healthy: -self._kills[healthy.case])
         with injected(mutant, self._functions):
             verdicts = list(self._verdicts(reached))
@@ -150,6 +164,17 @@ class Trial:
             cases=len(verdicts),
             seconds=round(time.perf_counter() - start, 4),
         )
+
+    def _elsewhere(self, mutant: Mutant, then: Callable[[], Trial]) -> MutantRecord:
+        """The record of another engine, which is begun when it is first needed."""
+        try:
+            self._second = self._second or then()
+        except BaselineRed as error:
+            known = identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source)
+            return MutantRecord(**known, fate="error", detail=str(error))
+        record = self._second(mutant)
+        self.spoiled = self._second.spoiled
+        return record
 
     def _verdicts(self, reached: Iterable[Healthy]) -> Iterator[Verdict]:
         """What the cases say, one by one, until the mutant's fate is known."""

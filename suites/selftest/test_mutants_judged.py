@@ -74,6 +74,15 @@ def test_a_line_that_no_case_executes_is_told_without_a_run(toy: Trial):
     assert (record.reached, record.cases, record.detail) == (0, 0, "no case executes the line")
 
 
+def test_a_line_that_no_case_executes_is_judged_on_the_other_engine(toy: Trial):
+    other = Trial(OP, CASES[:1], judge("isa"), source="digest")
+    both = Trial(OP, CASES[:1], judge(), source="digest", then=lambda: other)
+    elsewhere, here = both(mutant("factor-dropped", "value * 3.0")), both(mutant("mask-dropped", "tl.store"))
+    assert (elsewhere.engine, elsewhere.fate, elsewhere.cases, elsewhere.reached) == ("isa", "survived", 1, None)
+    assert (here.engine, here.fate) == ("interpreter", "killed")
+    assert other(mutant("addend-dropped", "value + value")).fate == "killed"
+
+
 def test_what_raises_on_some_cases_and_not_on_others_is_killed(toy: Trial):
     known = mutant("mask-dropped", "tl.store")
     record = toy(replace(known, source=known.function.source.replace("BLOCK > 1", "BLOCK == 128")))
