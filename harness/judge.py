@@ -119,6 +119,15 @@ def input_digests(cases: Iterable[Case]) -> dict[str, str]:
     return {name: digest(op_named(key.op).inputs(key, Stream.of(key))) for name, key in keys}
 
 
+def remember(cases: int) -> None:
+    """Keep the inputs and goldens of this many cases: for a process that judges the same ones again and again."""
+    global _prepare, _second
+    if _prepare.cache_parameters()["maxsize"] == cases:
+        return
+    _prepare = functools.lru_cache(maxsize=cases)(_prepare.__wrapped__)
+    _second = functools.lru_cache(maxsize=cases)(_second.__wrapped__)
+
+
 @dataclass(slots=True)
 class Judge:
     """Judges cases of one run: a provider on an engine."""
@@ -131,6 +140,8 @@ class Judge:
     """What every case is held to."""
     limits: TightenedLimits | None = None
     """Limits of a calibration, judged beside the gates."""
+    thorough: bool = True
+    """Whether probes follow a gate that has failed, and one another's failures."""
 
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
@@ -188,7 +199,7 @@ class Judge:
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
             allowance=op.allocations,
         )
-        probes = [probe.check(seen) for probe in self._probes(op, case, fault, run.trace)]
+        probes = self._probed(seen, self._probes(op, case, fault, run.trace), red=any(not v.passed for v in gates))
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
@@ -221,6 +232,16 @@ class Judge:
         for probe in (*EVERY_OP, *found, *own, *RELAUNCHING):
             if not probe.reruns or (worth if fault is None else probe.name in fault.caught_by):
                 yield probe
+
+    def _probed(self, seen: Observation, probes: Iterable[Probe], *, red: bool) -> list[Verdict]:
+        """What the probes say; unless the judge is thorough, up to the first red verdict."""
+        found: list[Verdict] = []
+        for probe in probes:
+            if red and not self.thorough:
+                break
+            found.append(probe.check(seen))
+            red = red or not found[-1].passed
+        return found
 
     def _check(self, op: Op, case: Case, operands: Operands, verdict: Verdict, kind: str) -> Check:
         check = verdict.check(kind)

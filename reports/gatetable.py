@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from rocassay.harness.results import NOT_OF_THE_KERNEL, Assay, CaseRecord, Status
+from rocassay.harness.results.mutants import MutantRecord
 
 OURS = "rocassay"
 """Name of this harness's row."""
@@ -40,6 +41,20 @@ def gate_table(assay: Assay) -> list[GateRow]:
         return []
     ours = _row(OURS, changed, healthy.values(), _our_gates_fail)
     return [ours, *(_row(rule, changed, healthy.values(), _fails(rule)) for rule in rules)]
+
+
+def mutant_table(records: Iterable[MutantRecord]) -> list[GateRow]:
+    """A row a rule that was asked about killed mutants; our own row would be empty by definition: it killed them."""
+    asked = [record for record in records if record.customary]
+    rules = dict.fromkeys(rule for record in asked for rule in record.customary)
+    return [_mutant_row(rule, asked) for rule in rules]
+
+
+def _mutant_row(rule: str, asked: Iterable[MutantRecord]) -> GateRow:
+    uses = {record.id: use for record in asked if (use := record.customary.get(rule)) is not None}
+    missed = tuple(name for name, use in uses.items() if use <= 1)
+    seen = len(uses) - len(missed)
+    return GateRow(rule, seen=seen, changed=len(uses), missed=missed, defects=len(uses), false_reds=0, healthy=0)
 
 
 def _changed(record: CaseRecord, healthy: CaseRecord | None) -> bool:

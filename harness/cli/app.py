@@ -166,12 +166,33 @@ def drill(
     power: Annotated[
         bool, typer.Option("--power", help="Every case that applies; demand a sighted one per op and block size.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Write small mistakes into the kernels instead, and score what sees them.")
+    ] = False,
+    mutant: Annotated[
+        list[str] | None, typer.Option("--mutant", help="mutants: only the one of this id (repeatable).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="mutants: a sample of at most this many per op.", min=0)] = 0,
+    least: Annotated[float, typer.Option("--least", help="mutants: the score that every op must reach.")] = 0.98,
+    codegen: Annotated[
+        bool, typer.Option("--codegen", help="mutants: one that compiles to the same machine code is equivalent.")
+    ] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="mutants: ask other projects' rules about every killed one, too.")
+    ] = False,
+    then: Annotated[
+        str, typer.Option("--then", help="mutants: engine for lines that no case executes on the first, such as isa.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what the records lack.")] = False,
     json_: Json = False,
     case_timeout: CaseTimeout = CASE_TIMEOUT,
     case_memory: CaseMemory = None,
 ) -> None:
-    """Inject faults and demand that each is seen at ten times a limit or by an exact check; exit code 0 iff all are."""
+    """Inject faults and demand that each is seen at ten times a limit or by an exact check; exit code 0 iff all are.
+
+    With --mutants: write every small mistake into the kernels' sources, one at a time, and run the op's cases; exit
+    code 0 iff they see the share --least of those that are not equivalent.
+    """
     from rocassay.harness.cli.drilling import drill_faults
 
     options = _options(
@@ -189,6 +210,12 @@ def drill(
         case_timeout=case_timeout,
         case_memory=case_memory,
     )
+    if mutants or mutant:
+        from rocassay.harness.cli.mutating import drill_mutants, processes
+        from rocassay.harness.mutants.plan import Wanted
+
+        asked = Wanted(options, tuple(mutant or ()), limit, codegen, rules, then, processes(workers))
+        raise typer.Exit(drill_mutants(asked, least=least, as_json=json_))
     raise typer.Exit(drill_faults(options, workers=workers, as_json=json_))
 
 
