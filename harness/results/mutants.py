@@ -65,8 +65,8 @@ class MutantRecord(Model):
     detail: str = ""
     """What was seen, in words."""
     customary: dict[str, float] = Field(default_factory=dict)
-    """Of a killed mutant: the most that other projects' rules say of its floating-point outputs in any case, in units of
-    their limits; empty where they were not asked."""
+    """Of a killed mutant: the most that other projects' rules say of its floating-point outputs in any case, in units
+    of their limits; empty where they were not asked."""
     reached: int | None = None
     """Cases that execute the line; None where the engine cannot tell."""
     cases: int = 0
