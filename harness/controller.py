@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rocassay.harness.cases import Case
 from rocassay.harness.drills import drill_names, verdict_of
@@ -33,6 +33,7 @@ from rocassay.harness.results import (
     RunHeader,
     Status,
     finished_keys,
+    move_aside,
     read,
     set_aside_cut_tail,
     summary,
@@ -88,6 +89,23 @@ def explain(record: CaseRecord) -> str:
         if check.coordinate:
             lines.append(f"    first wrong: {check.coordinate}")
     return "\n".join([*lines, f"  {record.repro}"])
+
+
+def header_of(options: Options, **asked: Any) -> RunHeader:
+    """The first line of a run: what was `asked` of it, by which command and when, and everything that computes it."""
+    chosen = chosen_engine(options.engine)
+    described = chosen.describe()
+    return RunHeader(
+        started=now(),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        tier=options.tier,
+        provider=options.provider,
+        engine=chosen.name,
+        versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
+        device=described.get("device", ""),
+        commit=commit(),
+        **asked,
+    )
 
 
 class Controller:
@@ -147,8 +165,7 @@ class Controller:
                 return None
             if self.options.resume:
                 return self._same_run(read(self.path))
-            moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-            self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
+            move_aside(self.path)
         except OSError as error:
             raise ResultsError(f"cannot move {self.path} aside: {error.strerror}; choose another --out") from error
         return None
@@ -179,22 +196,14 @@ class Controller:
         return frozenset((case, fault or "") for case, who, what, fault in keys if (who, what) == mine)
 
     def _write_header(self, *, resumed: bool) -> None:
-        options, described = self.options, self._engine.describe()
-        self.header = RunHeader(
+        self.header = header_of(
+            self.options,
             run_id=self.run_id,
-            started=_now(),
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            tier=options.tier,
-            provider=options.provider,
-            engine=self._engine.name,
             expected=self._expected,
             planned=len(self._cases),
             drills=self._drills(),
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
-            versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
-            device=described.get("device", ""),
-            commit=commit(),
         )
         self._writer.append(self.header)
 
@@ -236,7 +245,7 @@ class Controller:
             seconds = time.perf_counter() - self._start
             end = RunEnd(
                 run_id=self.run_id,
-                finished=_now(),
+                finished=now(),
                 seconds=seconds,
                 interrupted=interrupted,
                 peak_bytes=sum(self._peaks.values()),
@@ -276,5 +285,6 @@ def _place(of: Case | Cell) -> tuple[str, str, str, int]:
     return (of.op, of.arch, of.fp8, of.block_size)
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")

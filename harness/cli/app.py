@@ -133,6 +133,35 @@ def drill(
 
 
 @app.command()
+def fuzz(
+    op: Ops = None,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Cases drawn of each op.")] = 25,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0, help="Seconds that each op is searched. [default: no limit]")
+    ] = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
+    out: Out = OUT / "fuzz",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Append every finding to this corpus.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("-n", "--workers", help="Processes; 0: only this one. [default: cores]")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Draw cases that nobody declared, shrink what is red to its smallest case; exit code 0 iff nothing is."""
+    from rocassay.harness.cli import fuzzing
+
+    options = Options(ops=tuple(op or ()), provider=provider, engine=engine, tier="full")
+    wanted = fuzzing.Wanted(
+        options=options, examples=examples, seconds=seconds, seed=seed, out=out, resume=resume, keep=keep,
+        workers=os.cpu_count() or 1 if workers is None else workers,
+    )  # fmt: skip
+    raise typer.Exit(fuzzing.fuzz(wanted, as_json=json_))
+
+
+@app.command()
 def repro(
     case: Annotated[str, typer.Argument(help="Case id, as printed by a run or a report.")],
     provider: Provider = "rocassay",
