@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 import hypothesis
+from hypothesis import HealthCheck
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.errors import Unsatisfiable
 
 from rocassay.harness.cases import Case
 from rocassay.harness.fuzz.strategy import cases_of
@@ -118,14 +120,14 @@ class Search:
             max_examples=budget.examples,
             database=DirectoryBasedExampleDatabase(examples / self._op.name),
             deadline=None,
-            suppress_health_check=list(hypothesis.HealthCheck),
+            suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
             phases=(hypothesis.Phase.reuse, hypothesis.Phase.generate, hypothesis.Phase.shrink),
             verbosity=hypothesis.Verbosity.quiet,
             print_blob=False,
         )
         try:
             hypothesis.seed(seed)(settings(test))()
-        except hypothesis.errors.Unsatisfiable:
+        except Unsatisfiable:
             return  # no case is accepted, or none runs on this engine: `cases` says how few were judged
         except Exception as error:
             several: Iterable[BaseException] = getattr(error, "exceptions", (error,))

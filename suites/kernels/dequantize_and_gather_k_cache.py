@@ -178,6 +178,12 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_position(case, operands, layout, output, index, request, length - gathered + place, byte)
 
 
+def accepts(case: Case) -> bool:
+    """The main cache has the chip's flavour, the extra one OCP's; pages beyond 2^31 are few."""
+    flavour = {"main": PLATFORM_FP8[case.arch], "extra": "e4m3fn"}.get(str(case["cache"]), case.fp8)
+    return case.fp8 == flavour and (case.recipe != "wide" or case.block_size in PLANAR_WIDE_BLOCK_SIZES)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -191,6 +197,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "a code of four significant bits times a power of two is exact in bf16"),
         locate=locate,
+        free={"lengths": (0, 300), "offset": (0, 9)},
+        accepts=accepts,
         faults=(
             "dsv4-584B-planar-vs-interleaved",
             "fnuz-flag-dropped-by-wrapper",

@@ -154,6 +154,12 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_position(case, operands, layout, output, index, request, position, byte)
 
 
+def accepts(case: Case) -> bool:
+    """bf16 has no flavour; pages beyond 2^31 are few."""
+    flavoured = case["kv_cache_dtype"] != "auto" or case.fp8 == "e4m3fn"
+    return flavoured and (case.recipe != "wide" or case.block_size in TOKEN_WIDE_BLOCK_SIZES)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -167,6 +173,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "code times scale is rounded to bf16 once, or once more on its way through fp32"),
         locate=locate,
+        free={"lengths": (0, 300)},
+        accepts=accepts,
         faults=(
             "fp8dsmla-656-dense-gather",
             "fnuz-flag-dropped-by-wrapper",

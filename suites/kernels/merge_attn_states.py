@@ -187,6 +187,13 @@ def swap_parts(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=inputs, unread=unread), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """No more context than tokens, few far apart; without whole packs a row is a program, and an interpreter slow."""
+    tokens, rows = case.integer("tokens"), case.integer("tokens") * case.integer("heads")
+    near = case.recipe != "wide" or (tokens <= 65 and case["dtype"] != "fp32")
+    return _context(case) <= tokens and near and (case.integer("dim") % 8 == 0 or rows <= 200)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -213,6 +220,8 @@ OP = register(
             "two exponentials and a weighted sum in fp32, rounded once to the output's dtype",
         ),
         locate=locate,
+        free={"heads": (1, 16), "tokens": (1, 140), "dim": (1, 200), "context": (0, 140)},
+        accepts=accepts,
         faults=(
             "merge-both-neg-inf",
             "merge-pos-inf-whole-weight",

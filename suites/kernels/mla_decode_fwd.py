@@ -324,6 +324,21 @@ def permute_pages(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=tensors, unread=unread), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """The chip decides; plans need workgroups, ragged queries five requests, flavours codes; far pages are few."""
+    planned = case["path"] == "plain" or case.integer("workers") >= 1
+    requests = case["qlen"] != "ragged" or len(KEYS.get(str(case["keys"]), ())) == len(RAGGED)
+    flavoured = case["dtype"] != "bf16" or case.fp8 == FP8S[0]
+    near = case.recipe != "wide" or (case["keys"], case["dtype"], case.block_size > 1) == ("few", "bf16", True)
+    return case["chip"] == case.arch and planned and requests and flavoured and near and _foldable(case)
+
+
+def _foldable(case: Case) -> bool:
+    """Folded heads take pages of one key and queries of one length."""
+    even = case.block_size == 1 and case["qlen"] != "ragged"
+    return case["path"] == "plain" or even or _shape(case, _batch(case)).fold == 1
+
+
 OP = register(
     Op(
         name=NAME,
@@ -340,6 +355,8 @@ OP = register(
             "scores are fp32 sums; weights meet the values as bf16 (as fp16 where both are FP8), and parts stay fp32",
         ),
         locate=locate,
+        free={"qlen": (1, 8), "keys": (1, 300), "workers": (0, 12)},
+        accepts=accepts,
         faults=(
             "dsv4-hardcoded-float8e4nv",
             "ps-buffers-passed-partially",

@@ -161,6 +161,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are computed in integers"),
         locate=locate,
+        free={"lengths": (0, 300), "unused": (0, 9)},
+        accepts=_divides,
         faults=(
             "sgl-page-size-in-kernel-metadata",
             "mla-last-page-len-full-seq",

@@ -265,6 +265,13 @@ def _expected_kernels(case: Case) -> tuple[str, ...]:
     return PLANNED if planned else PLAIN
 
 
+def accepts(case: Case) -> bool:
+    """bf16 has no plan and no flavour, parts need their sums, and keys far apart must be few."""
+    plain = case["path"] == "fallback" and case.fp8 == "e4m3fn"
+    near = case.recipe != "wide" or (case["segments"], case["tile"]) == ("short", 32)
+    return (case["kind"] == "fp8" or plain) and near
+
+
 OP = register(
     Op(
         name=NAME,
@@ -281,6 +288,8 @@ OP = register(
             "weights meet the values in the operands' type, relative to a row's largest; sums and results are fp32",
         ),
         locate=locate,
+        free={"heads": (1, 4), "workers": (1, 16), "segments": (1, 130)},
+        accepts=accepts,
         faults=(
             "prefill-causal-offset-ignored",
             "prefill-causal-edge-unmasked",

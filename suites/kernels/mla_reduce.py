@@ -208,6 +208,12 @@ def reverse_parts(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=tensors), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """Without a final map the first two parts tell the height; rows far apart must be few."""
+    told = case["map"] == "given" or (case["parts"] != "mixed" and case.integer("parts") >= 2)
+    return told and (case.recipe != "wide" or (case["parts"], case["tokens"]) == (9, 1))
+
+
 OP = register(
     Op(
         name=NAME,
@@ -224,6 +230,8 @@ OP = register(
             "a weighted mean of fp32 parts, rounded once to the output's type, which outweighs all that fp32 rounds",
         ),
         locate=locate,
+        free={"heads": (4, 40), "tokens": (1, 6), "parts": (0, 70)},
+        accepts=accepts,
         faults=(
             "merge-both-neg-inf",
             "mtp-split-fully-masked",

@@ -255,6 +255,12 @@ def _probed(case: Case) -> bool:
     return own and case.recipe == "padded" and case["lists"] in ("edges", 257)
 
 
+def accepts(case: Case) -> bool:
+    """One pass has no splits, both caches never the same pages, and lists in pages far apart must be short."""
+    single = case["path"] != "single" or case["splits"] == 1
+    return single and case["extra"] != case.block_size and (case.recipe != "wide" or case["lists"] == "edges")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -271,6 +277,8 @@ OP = register(
             "code times power of two is exact in bf16; weights meet the rows as bf16, everything else stays fp32",
         ),
         locate=locate,
+        free={"splits": (0, 32), "lists": (1, 300), "heads": (1, 40)},
+        accepts=accepts,
         faults=(
             "empty-kv-split",
             "unfilled-last-page-nan",

@@ -174,6 +174,11 @@ def one_pass(seen: Observation) -> Mapping[str, int]:
     return {"kv": entries * -(-seen.case.integer("heads") // seen.variant.block_h) * row.numel() * row.element_size()}
 
 
+def accepts(case: Case) -> bool:
+    """Widths that models have; lists of rows far apart must be short."""
+    return _known_shape(case) and (case.recipe != "wide" or (case["lists"], case["dim"]) == ("edges", 512))
+
+
 OP = register(
     Op(
         name=NAME,
@@ -190,6 +195,8 @@ OP = register(
             "weights meet the values as bf16 matrix operands; logits, sums and the result accumulate in fp32",
         ),
         locate=locate,
+        free={"lists": (1, 300), "heads": (1, 40)},
+        accepts=accepts,
         faults=(
             "unfilled-last-page-nan",
             "zero-len-pad-nan-poisons-batch",
