@@ -38,6 +38,7 @@ from rocassay.harness.results import (
     set_aside_cut_tail,
     summary,
 )
+from rocassay.harness.waivers import ledger_of
 
 if TYPE_CHECKING:
     from rocassay.harness.sharding import Plan
@@ -123,6 +124,7 @@ class Controller:
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
+        self._ledger = ledger_of(options.waivers)
         every = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
         self._cases = [case for case in every if plan is None or (str(case), "") in plan.mine]
         self._expected = self._expected_of(every)
@@ -239,8 +241,19 @@ class Controller:
         except ResultsError as error:
             self.broken = str(error)
 
+    def _expire(self) -> None:
+        """Turn red what passes although a waiver says that it fails; a crash that the waiver knows is none."""
+        if not self._ledger.entries:
+            return
+        for before in (cases := read(self.path).cases):
+            if (after := self._ledger.applied(before)) is not before:
+                self._append(after)
+        for record in self._ledger.expired(cases, whole=self.options.whole):
+            self._append(record)
+
     def finish(self, *, interrupted: bool) -> list[str]:
         """Write the end line and return the reasons for which the verdict is red."""
+        self._expire()
         if not self.broken:
             seconds = time.perf_counter() - self._start
             end = RunEnd(
@@ -268,6 +281,7 @@ class Controller:
             lines.append(f"drills: {red} of {len(assay.drills)} red, as they must be")
         reasons = [self.broken] if self.broken else assay.red_reasons()
         lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
+        lines += self._ledger.remarks(assay.cases, whole=self.options.whole)
         lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
 

@@ -42,6 +42,7 @@ EngineName = Annotated[
 TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
+Waivers = Annotated[list[str] | None, typer.Option("--waivers", help="File of known failures (repeatable).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
 Workers = Annotated[
     str,
@@ -79,6 +80,7 @@ def run(
     durations: Annotated[
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
+    waivers: Waivers = None,
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
@@ -98,6 +100,7 @@ def run(
         suites=("kernels", "drills") if drills else ("kernels",),
         shard=shard,
         durations=durations,
+        waivers=tuple(waivers or ()),
     )
     raise typer.Exit(execute(options, workers=workers))
 
@@ -141,6 +144,7 @@ def fuzz(
     ] = None,
     provider: Provider = "rocassay",
     engine: EngineName = "",
+    waivers: Waivers = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
     out: Out = OUT / "fuzz",
     resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
@@ -153,7 +157,7 @@ def fuzz(
     """Draw cases that nobody declared, shrink what is red to its smallest case; exit code 0 iff nothing is."""
     from rocassay.harness.cli import fuzzing
 
-    options = Options(ops=tuple(op or ()), provider=provider, engine=engine, tier="full")
+    options = Options(ops=tuple(op or ()), provider=provider, engine=engine, tier="full", waivers=tuple(waivers or ()))
     wanted = fuzzing.Wanted(
         options=options, examples=examples, seconds=seconds, seed=seed, out=out, resume=resume, keep=keep,
         workers=os.cpu_count() or 1 if workers is None else workers,

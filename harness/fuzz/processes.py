@@ -23,6 +23,7 @@ from rocassay.harness.judge import blank_record
 from rocassay.harness.ops import discover, op_named
 from rocassay.harness.options import Options
 from rocassay.harness.results import CaseRecord, Status
+from rocassay.harness.waivers import ledger_of
 
 MOST_DEATHS = 25
 """Processes that the search of one op may lose: each costs the seconds of a start."""
@@ -54,8 +55,9 @@ class _Begins:
 
 def search_here(job: Job, watcher: Watcher) -> Searched:
     """The search in this process."""
-    judge = make_judge(job.options)
-    return Search(op_named(job.op), judge, watcher, job.known)(job.budget, job.seed, job.out)
+    judge, ledger = make_judge(job.options), ledger_of(job.options.waivers)
+    search = Search(op_named(job.op), lambda case: ledger.applied(judge(case)), watcher, job.known)
+    return search(job.budget, job.seed, job.out)
 
 
 class _Teller:
