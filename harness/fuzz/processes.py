@@ -99,6 +99,9 @@ class Searches:
         self._waiting = deque((job, 0) for job in jobs)
         self._workers, self._watcher = workers, watcher
         self._running: dict[Connection, _Running] = {}
+        # Processes are forked from one that has imported everything and touched no device.
+        self._context = mp.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__, *(op.inputs.__module__ for op in discover())])
 
     def __iter__(self) -> Iterator[Searched]:
         """What each search found, as they end."""
@@ -114,10 +117,8 @@ class Searches:
                 running.process.kill()
 
     def _start(self, job: Job, deaths: int) -> None:
-        # A forked process could not use a device that this one has touched.
-        context = mp.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(theirs, job), daemon=True)
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(theirs, job), daemon=True)
         process.start()
         theirs.close()
         self._running[ours] = _Running(job, process, deaths)

@@ -91,10 +91,15 @@ class Search:
     """Searches the cases of one op."""
 
     def __init__(
-        self, op: Op, judge: Callable[[Case], CaseRecord], watcher: Watcher, known: Iterable[CaseRecord] = ()
+        self,
+        op: Op,
+        judge: Callable[[Case], CaseRecord],
+        watcher: Watcher,
+        known: Iterable[CaseRecord] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`known`: records of cases that need not be judged again."""
-        self._op, self._judge, self._watcher = op, judge, watcher
+        """`known`: records of cases that need not be judged again; `clock`: seconds from any moment on."""
+        self._op, self._judge, self._watcher, self._clock = op, judge, watcher, clock
         self._seen: dict[str, CaseRecord | Mistake] = {record.case: record for record in known}
         self._asked: set[str] = set()
         self._smallest: dict[str, CaseRecord | Mistake] = {}
@@ -102,7 +107,7 @@ class Search:
 
     def __call__(self, budget: Budget, seed: int, out: Path) -> Searched:
         """Search within the budget; the same seed draws the same cases, after those that `out` remembers as red."""
-        self._deadline = time.monotonic() + budget.seconds
+        self._deadline = self._clock() + budget.seconds
         declared = list(self._op.cases("full"))
         self._run(hypothesis.given(cases_of(self._op, declared))(self._look), budget, seed, out / EXAMPLES)
         last = self._smallest.values()
@@ -126,7 +131,8 @@ class Search:
             print_blob=False,
         )
         try:
-            hypothesis.seed(seed)(settings(test))()
+            # In this order: a seed takes the database away.
+            settings(hypothesis.seed(seed)(test))()
         except Unsatisfiable:
             return  # no case is accepted, or none runs on this engine: `cases` says how few were judged
         except Exception as error:
@@ -137,7 +143,7 @@ class Search:
     def _look(self, case: Case) -> None:
         """Raise what is red about a case; a case that comes too late has nothing to say."""
         name = str(case)
-        if name not in self._seen and time.monotonic() > self._deadline:
+        if name not in self._seen and self._clock() > self._deadline:
             return
         seen = self._seen.get(name) or self._judged(case)
         self._seen[name] = seen

@@ -255,8 +255,8 @@ def other_path(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures, but the fused kernel has results of its own only."""
-    return case["path"] == "unfused" or case["out"] == "new"
+    """The fused kernel has results of its own; the unfused quantiser needs queries without gaps between heads."""
+    return case["out"] == "new" or (case["path"] == "unfused" and case.recipe != "padded")
 
 
 OP = register(

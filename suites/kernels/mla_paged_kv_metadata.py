@@ -126,9 +126,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def kernels(case: Case) -> tuple[str, ...]:
-    """Counts, bounds, pages; without a request nothing is listed."""
-    first = ("_page_counts_kernel", "_build_indptr_kernel")
-    return first if case["lengths"] == "none" else (*first, "_list_pages_kernel")
+    """Counts, bounds, pages; without a request nothing is listed, and without a row nothing counted."""
+    counts, bounds, pages = "_page_counts_kernel", "_build_indptr_kernel", "_list_pages_kernel"
+    if case["lengths"] == "none":
+        return (counts, bounds) if case["unused"] else (bounds,)
+    return (counts, bounds, pages)
 
 
 def permute_blocks(case: Case, operands: Operands) -> Transformed:

@@ -183,7 +183,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((("out", "bfloat16"),), "exponentials and sums are fp32, rounded once to the output's type"),
         locate=locate,
-        free={"heads": (1, 8), "tile": (1, 40), "groups": (0, 70)},
+        free={"heads": (1, 8), "groups": (0, 70)},
         faults=("merge-both-neg-inf", "lse-base2-vs-natural", "empty-kv-split", "prefill-to-cpu-and-item"),
         probes=(Dispatch(_expected_kernels), Strides(), Poison()),
         probed=lambda case: case.recipe == "padded" and case.integer("heads") <= 16,

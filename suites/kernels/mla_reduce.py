@@ -33,6 +33,9 @@ STALE = -7
 WIDE_ROW = 2**28
 """Elements from partial row to partial row that carry row 8 to 2^31."""
 
+MOST_ROWS = 8300
+"""Rows of the fuzzed parts, over all heads."""
+
 EMPTY = -torch.inf
 SPREAD = 6.0
 """Standard deviation of the parts' LSEs: some parts carry a row alone, some vanish."""
@@ -209,9 +212,11 @@ def reverse_parts(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """Without a final map the first two parts tell the height; rows far apart must be few."""
-    told = case["map"] == "given" or (case["parts"] != "mixed" and case.integer("parts") >= 2)
-    return told and (case.recipe != "wide" or (case["parts"], case["tokens"]) == (9, 1))
+    """Without a final map the first two parts tell the height; rows are few, and fewer where they are far apart."""
+    parts = 0 if case["parts"] == "mixed" else case.integer("parts")
+    near = case.recipe != "wide" or (case["parts"], case["tokens"]) == (9, 1)
+    quick = parts * case.integer("heads") * case.integer("tokens") <= MOST_ROWS
+    return (case["map"] == "given" or parts >= 2) and near and quick
 
 
 OP = register(
