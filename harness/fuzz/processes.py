@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,6 +88,7 @@ class _Running:
     job: Job
     process: BaseProcess
     deaths: int
+    started: float = field(default_factory=time.monotonic)
     at: str = ""
     """Case that is being judged; empty between cases."""
     records: list[CaseRecord] = field(default_factory=list[CaseRecord])
@@ -151,8 +153,9 @@ class Searches:
         job, crashed = running.job, _crashed(running)
         self._watcher.judged(crashed)
         known = (*job.known, *running.records, crashed)
-        if running.deaths < MOST_DEATHS:
-            self._waiting.appendleft((replace(job, known=known), running.deaths + 1))
+        left = replace(job.budget, seconds=job.budget.seconds - (time.monotonic() - running.started))
+        if running.deaths < MOST_DEATHS and left.seconds > 0:
+            self._waiting.appendleft((replace(job, known=known, budget=left), running.deaths + 1))
         else:
             yield Searched(job.op, len(known), [crashed])
 

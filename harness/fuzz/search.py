@@ -119,14 +119,16 @@ class Search:
         )
 
     def _run(self, test: Callable[[], None], budget: Budget, seed: int, examples: Path) -> None:
-        # Hypothesis would make a folder for itself where the user happens to be.
+        # Hypothesis does not shrink what it remembers as red: a search that goes on draws it again.
+        first = () if self._seen else (hypothesis.Phase.reuse,)
+        # It would make a folder for itself where the user happens to be.
         set_hypothesis_home_dir(examples)
         settings = hypothesis.settings(
             max_examples=budget.examples,
             database=DirectoryBasedExampleDatabase(examples / self._op.name),
             deadline=None,
             suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
-            phases=(hypothesis.Phase.reuse, hypothesis.Phase.generate, hypothesis.Phase.shrink),
+            phases=(*first, hypothesis.Phase.generate, hypothesis.Phase.shrink),
             verbosity=hypothesis.Verbosity.quiet,
             print_blob=False,
         )

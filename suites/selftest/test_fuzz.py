@@ -220,7 +220,7 @@ def test_the_command_records_shows_and_keeps_its_findings(rocassay: Rocassay, tm
 
 
 def test_a_case_that_kills_its_process_is_a_finding_and_the_search_goes_on(children: Children, tmp_path: Path):
-    done = children.rocassay("fuzz", "--op", FATAL, "--examples", 4, "-n", 1, "--out", tmp_path, "--json")
+    done = children.rocassay("fuzz", "--op", FATAL, "--examples", 8, "-n", 1, "--out", tmp_path, "--json")
     assert done.code == 1, done
     (searched,) = json.loads(done.out)["ops"]
     symptoms = {finding["params"]["mode"]: finding["reason"] for finding in searched["findings"]}
