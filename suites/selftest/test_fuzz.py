@@ -26,7 +26,7 @@ from rocassay.suites.selftest.toys import UNTOUCHED, Implementation, double, toy
 from rocassay.suites.selftest.toysuite.names import FATAL
 
 ROWS, COLUMNS = (0, 90), (1, 90)
-BUDGET = Budget(examples=60)
+BUDGET = Budget(examples=30)
 shipped = pytest.mark.parametrize("op", ops.discover(), ids=lambda op: op.name)
 
 
@@ -97,9 +97,8 @@ def search(registry: None, tmp_path: Path) -> Callable[..., tuple[Searched, Log]
 SearchToy = Callable[..., tuple[Searched, Log]]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_planted_defect_is_shrunk_to_its_smallest_case(search: SearchToy, seed: int):
-    found, _ = search(wrong_from(13, 5), seed=seed)
+def test_a_planted_defect_is_shrunk_to_its_smallest_case(search: SearchToy):
+    found, _ = search(wrong_from(13, 5))
     smallest = "toy:gfx950:e4m3fn:bs1:mode=fine,rows=13,columns=5:tagged:s0"
     assert [(record.case, symptom_of(record)) for record in found.findings] == [(smallest, "failed: bytes")]
     assert found.findings[0].repro == f"rocassay repro '{smallest}' --engine interpreter"
@@ -124,13 +123,13 @@ def test_a_right_implementation_is_found_right_on_many_different_cases(search: S
     for name, (low, high) in (("rows", ROWS), ("columns", COLUMNS)):
         drawn = {case.integer(name) for case in cases}
         assert low <= min(drawn) < max(drawn) <= high
-        assert len(drawn) > 10
+        assert len(drawn) > 5
     declared = list(sized_cases("full"))
     assert {case["mode"] for case in cases} == {"fine", "slim"}
     assert {(case.arch, case.block_size, case.recipe) for case in cases} <= {
         (case.arch, case.block_size, case.recipe) for case in declared
     }
-    assert len({case.seed for case in cases}) > 10
+    assert len({case.seed for case in cases}) > 5
 
 
 def test_the_same_seed_draws_the_same_cases(search: SearchToy):
@@ -153,7 +152,7 @@ def test_a_case_that_cannot_be_made_is_a_mistake_of_the_declaration(search: Sear
             raise IndexError("no such row")
         return sized_inputs(case, stream)
 
-    found, log = search(double, sized_op(inputs=inputs))
+    found, log = search(double, sized_op(inputs=inputs), budget=Budget(20))
     assert found.findings == []
     (mistake,) = found.mistakes
     assert mistake.reason == "IndexError: no such row"
@@ -162,16 +161,16 @@ def test_a_case_that_cannot_be_made_is_a_mistake_of_the_declaration(search: Sear
 
 
 def test_what_is_known_is_not_judged_again(search: SearchToy):
-    first, log = search(wrong_from(13, 5))
+    first, log = search(wrong_from(13, 5), seed=1)
     known = [seen for seen in log.seen if isinstance(seen, CaseRecord)]
-    again, silent = search(wrong_from(13, 5), out="b", known=known)
+    again, silent = search(wrong_from(13, 5), seed=1, out="b", known=known)
     assert again.findings == first.findings
     assert silent.begun == []
 
 
 def test_a_search_begins_with_what_was_red_before(search: SearchToy):
     search(wrong_from(13, 5))
-    healed, log = search(double)
+    healed, log = search(double, budget=Budget(5))
     assert healed.findings == []
     assert Case.parse(log.begun[0]).params == (("mode", "fine"), ("rows", 13), ("columns", 5))
 
