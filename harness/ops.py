@@ -99,6 +99,8 @@ class Op:
     """Index map of the pages of a cache that is an output [blocks, block size, record], to draw it by token."""
     free: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Parameter -> (lowest, highest) integer: inputs can be made with any in between, which a fuzzed case then has."""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Parameter -> words that no tier has and that a fuzzed case may have, such as one for random lists."""
     accepts: Callable[[Case], bool] = lambda _: True
     """Which mixtures of declared values and of free integers inputs and golden can be made of."""
 

@@ -27,7 +27,7 @@ def cases_of(op: Op, declared: Sequence[Case]) -> st.SearchStrategy[Case]:
 def _of_form(op: Op, cases: Sequence[Case]) -> st.SearchStrategy[Case]:
     """Cases that have the parameters of `cases`, in the order of the first one."""
     names = [name for name, _ in cases[0].params]
-    values = [_values([case[name] for case in cases], op.free.get(name)) for name in names]
+    values = [_values([*(case[n] for case in cases), *op.words.get(n, ())], op.free.get(n)) for n in names]
     return st.builds(
         Case,
         op=st.just(op.name),

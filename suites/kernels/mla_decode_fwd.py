@@ -38,6 +38,7 @@ from rocassay.suites.kernels.persistent_inputs import (
     real_heads,
     schedule_of,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "mla_decode_fwd"
 SCALE = float(np.float32(0.052))
@@ -127,7 +128,10 @@ def _full(arch: str) -> Iterable[Case]:
 
 def _batch(case: Case) -> Batch:
     word = case["keys"]
-    kv_lens = KEYS[word] if isinstance(word, str) else (word, 40)
+    if isinstance(word, str):
+        kv_lens = random_lengths(case) if word == RANDOM else KEYS[word]
+    else:
+        kv_lens = (word, 40)
     qlen = case["qlen"]
     q_lens = RAGGED if isinstance(qlen, str) else (qlen,) * len(kv_lens)
     return Batch(q_lens, kv_lens, case.block_size)
@@ -334,9 +338,9 @@ def accepts(case: Case) -> bool:
 
 
 def _foldable(case: Case) -> bool:
-    """Folded heads take pages of one key and queries of one length."""
+    """Whether a plan can be made, which a probe does of the plain path too: folded heads need even queries, page 1."""
     even = case.block_size == 1 and case["qlen"] != "ragged"
-    return case["path"] == "plain" or even or _shape(case, _batch(case)).fold == 1
+    return even or _shape(case, _batch(case)).fold == 1
 
 
 OP = register(
@@ -356,6 +360,7 @@ OP = register(
         ),
         locate=locate,
         free={"qlen": (1, 8), "keys": (1, 300), "workers": (0, 12)},
+        words={"keys": (RANDOM,)},
         accepts=accepts,
         faults=(
             "dsv4-hardcoded-float8e4nv",

@@ -34,6 +34,7 @@ from rocassay.suites.kernels.attention_inputs import (
     queries,
     sinks,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_decode"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
@@ -42,6 +43,7 @@ SPLITS = (1, 2, 3, 16, 32)
 SCALE = float(np.float32(0.052))
 """Spreads the logits of these caches by 1.25."""
 
+RANDOM_TOKENS = 4
 Shape = tuple[int | str, ...]
 EDGES: tuple[tuple[Shape, Shape], ...] = (
     ((3, "hole", 7, "past", 9, "again", 10, "far", 8), (6, "past", 5, "hole", 4, "again", "last")),
@@ -96,6 +98,9 @@ def _long(one: dict[str, Any], split: dict[str, Any]) -> Iterable[Case]:
 
 def _shapes(case: Case) -> tuple[tuple[Shape, Shape], ...]:
     word = case["lists"]
+    if word == RANDOM:
+        both = (random_shapes(case, name, RANDOM_TOKENS) for name in ("main", "extra"))
+        return tuple(zip(*both, strict=True))
     if isinstance(word, str):
         return EDGES
     if word == 5:
@@ -278,6 +283,7 @@ OP = register(
         ),
         locate=locate,
         free={"splits": (0, 32), "lists": (1, 300), "heads": (1, 40)},
+        words={"lists": (RANDOM,)},
         accepts=accepts,
         faults=(
             "empty-kv-split",

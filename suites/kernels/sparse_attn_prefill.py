@@ -34,6 +34,7 @@ from rocassay.suites.kernels.attention_inputs import (
     queries,
     sinks,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_prefill"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
@@ -87,7 +88,10 @@ def _known_shape(case: Case) -> bool:
 
 def _lists(case: Case, stream: Stream) -> Lists:
     word = case["lists"]
-    shapes = EDGES if isinstance(word, str) else ((word, "again"), (3,), (word // 2, "hole", 1))
+    if isinstance(word, str):
+        shapes = random_shapes(case, "lists", len(EDGES)) if word == RANDOM else EDGES
+    else:
+        shapes = ((word, "again"), (3,), (word // 2, "hole", 1))
     named = sum(item if isinstance(item, int) else 1 for shape in shapes for item in shape)
     return draw_lists(stream, shapes, named + 20, first=case.recipe == "padded")
 
@@ -196,6 +200,7 @@ OP = register(
         ),
         locate=locate,
         free={"lists": (1, 300), "heads": (1, 40)},
+        words={"lists": (RANDOM,)},
         accepts=accepts,
         faults=(
             "unfilled-last-page-nan",
