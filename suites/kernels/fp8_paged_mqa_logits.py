@@ -29,6 +29,7 @@ from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_S
 from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
     POISON,
+    WIDE_PAGES,
     WRAP,
     Pages,
     cache_placement,
@@ -296,7 +297,9 @@ def shorter(case: Case, stream: Stream) -> Operands:
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures; rows far apart must be few, or they need more addresses than there are."""
+    """All mixtures; rows and pages far apart must be few, or they need more addresses than there are."""
+    if case.recipe == "wide":
+        return sum(-(-length // case.block_size) for length in request_lengths(case)) <= WIDE_PAGES
     return case.recipe != "tall" or case.integer("next_n") <= 2
 
 
