@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import time
 from dataclasses import dataclass
 
@@ -61,8 +62,19 @@ def _pattern(count: int, device: torch.device) -> torch.Tensor:
     return period.repeat(-(-count // _PERIOD))[:count]
 
 
+def unmapped(count: int) -> mmap.mmap:
+    """`count` bytes of 0 that take memory only where they are touched.
+
+    They are shared memory, though with nobody: what is shared does not count towards the memory that a case may take
+    (harness/isolation/memory.py), and nor must gaps of gigabytes that nobody maps.
+    """
+    return mmap.mmap(-1, count)
+
+
 def _allocate(count: int, device: torch.device) -> torch.Tensor:
     """`count` bytes, unmapped until touched on the CPU; on a shared device, waits for other workers' memory."""
+    if device.type == "cpu" and count > DENSE_LIMIT:
+        return torch.frombuffer(unmapped(count), dtype=torch.uint8)
     for _ in range(PATIENCE):
         try:
             return torch.empty(count, dtype=torch.uint8, device=device)

@@ -13,12 +13,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rocassay.harness.calibration.judging import TightenedLimits, limits_for
 from rocassay.harness.cases import Case
 from rocassay.harness.drills import drill_names, verdict_of
 from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import fault_named
+from rocassay.harness.isolation.deaths import death_of, sweep
+from rocassay.harness.isolation.guard import Guard, unkept
 from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import expected_cells, select_cases
 from rocassay.harness.options import RESULTS, Options
@@ -74,9 +77,17 @@ def is_expected(record: CaseRecord, options: Options) -> bool:
     return cell in _cells(options)
 
 
-def make_judge(options: Options, run_id: str = "") -> Judge:
-    """A judge for the provider, engine and tier of a run."""
-    return Judge(provider(options.provider), chosen_engine(options.engine), options.tier_name, run_id)
+def make_judge(options: Options, run_id: str = "", guard: Guard | None = None) -> Judge:
+    """A judge for the provider, engine and tier of a run; without a guard nothing limits its cases."""
+    chosen, limits = chosen_engine(options.engine), tightened_limits(options)
+    return Judge(provider(options.provider), chosen, options.tier_name, run_id, guard or Guard(), limits)
+
+
+def tightened_limits(options: Options) -> TightenedLimits | None:
+    """The limits of the calibration that was given; CalibrationError when it is not of this run's kind."""
+    if not options.calibration:
+        return None
+    return limits_for(Path(options.calibration), chosen_engine(options.engine), options.provider)
 
 
 def explain(record: CaseRecord) -> str:
@@ -132,10 +143,12 @@ class Controller:
             raise RocassayError(
                 f"no case of tier {options.tier} matches the filters; `rocassay list` shows what there is"
             )
+        self._limits = tightened_limits(options)
         earlier = self._earlier()
         self.run_id = earlier.headers[0].run_id if earlier and earlier.headers else uuid.uuid4().hex[:12]
         self.done = self._done(earlier)
         self._writer = ResultsWriter(self.path)
+        sweep(self.path.parent, all_of_them=True)
         self._write_header(resumed=earlier is not None)
 
     def _expected_of(self, every: Sequence[Case]) -> tuple[Cell, ...]:
@@ -157,6 +170,11 @@ class Controller:
         names = drill_names(self.options)
         mine = None if self._plan is None else {fault for _, fault in self._plan.mine}
         return tuple(name for name in names if mine is None or name in mine)
+
+    @property
+    def _measures_power(self) -> bool:
+        """Whether blind drill cases are measured instead of forbidden."""
+        return self.options.drills and not self.options.thin
 
     def _earlier(self) -> Assay | None:
         """The interrupted run to continue; without --resume an older file is moved aside, never overwritten."""
@@ -180,6 +198,7 @@ class Controller:
             "tier": self.options.tier,
             "planned": len(self._cases),
             "shard": self._plan.shard if self._plan else None,
+            "power": self._measures_power,
         }
         for header in earlier.headers[:1]:
             for name, value in asked.items():
@@ -204,8 +223,10 @@ class Controller:
             expected=self._expected,
             planned=len(self._cases),
             drills=self._drills(),
+            power=self._measures_power,
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
+            false_alarms=self._limits.alarms(self._cases) if self._limits else None,
         )
         self._writer.append(self.header)
 
@@ -219,19 +240,28 @@ class Controller:
         self._peaks[process] = max(resident, self._peaks.get(process, 0))
 
     def crashed(self, nodeid: str, text: str) -> None:
-        """Record an item whose process died or whose harness failed; items of other suites are ignored."""
+        """Record an item whose harness failed; items of other suites are ignored."""
+        reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
+        if record := self._unjudged(nodeid, Status.CRASHED, reason):
+            self._append(record)
+
+    def of_dead(self, nodeid: str, worker: Any) -> CaseRecord | None:
+        """The record of the item with which an xdist worker died; None for items of other suites."""
+        death = death_of(worker, self.path.parent)
+        return self._unjudged(nodeid, death.status, death.reason)
+
+    def _unjudged(self, nodeid: str, status: Status, reason: str) -> CaseRecord | None:
         found = re.search(r"\[(?:([\w-]+)@)?(\w+:.*)\]$", nodeid)
         if found is None:
-            return
+            return None
         try:
             case = Case.parse(found.group(2))
         except RocassayError:
-            return
+            return None
         fault = fault_named(found.group(1)) if found.group(1) else None
-        reason = text.strip().splitlines()[-1] if text.strip() else "the worker died without a word"
         who, tier = self.options.provider, self.options.tier
-        record = blank_record(case, fault, self.run_id, who, self._engine, tier, Status.CRASHED, reason)
-        self._append(verdict_of(fault, record) if fault else record)
+        record = blank_record(case, fault, self.run_id, who, self._engine, tier, status, reason)
+        return verdict_of(fault, record) if fault else record
 
     def _append(self, record: CaseRecord) -> None:
         if self.broken:
@@ -251,6 +281,11 @@ class Controller:
         for record in self._ledger.expired(cases, whole=self.options.whole):
             self._append(record)
 
+    def unkept_limits(self, *, alone: bool) -> list[str]:
+        """Limits of a case that this machine cannot keep, in words; `alone`: this process judges itself."""
+        options = self.options
+        return list(unkept(options.case_timeout, options.case_memory, self._engine.device, alone=alone))
+
     def finish(self, *, interrupted: bool) -> list[str]:
         """Write the end line and return the reasons for which the verdict is red."""
         self._expire()
@@ -269,6 +304,7 @@ class Controller:
             except ResultsError as error:
                 self.broken = str(error)
         self._writer.close()
+        sweep(self.path.parent, all_of_them=False)
         return [self.broken] if self.broken else read(self.path).red_reasons()
 
     def summary(self) -> list[str]:
@@ -282,6 +318,7 @@ class Controller:
         reasons = [self.broken] if self.broken else assay.red_reasons()
         lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
         lines += self._ledger.remarks(assay.cases, whole=self.options.whole)
+        lines += [str(self.header.false_alarms)] if self.header.false_alarms else []
         lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
 

@@ -141,3 +141,12 @@ def digest(operands: Operands) -> str:
         sha.update(as_bytes(tensor).numpy().tobytes())
     sha.update(repr([(name, _plain(value)) for name, value in sorted(operands.scalars.items())]).encode())
     return sha.hexdigest()[:16]
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """First 16 hex digits of the SHA-256 of tensors: names, dtypes, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(as_bytes(tensor).numpy().tobytes())
+    return sha.hexdigest()[:16]

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
 import torch
 
 from rocassay.harness.arena import Placed
+from rocassay.harness.calibration.judging import TightenedLimits
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.faults.fault import Fault
+from rocassay.harness.gates import customary
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
-from rocassay.harness.inputs import Operands, Stream, digest, mismatch
+from rocassay.harness.inputs import Operands, Stream, digest, digest_of, mismatch
+from rocassay.harness.isolation.clocks import CaseTimedOut
+from rocassay.harness.isolation.guard import Guard
 from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
 from rocassay.harness.picture import picture_of
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
@@ -43,6 +49,8 @@ class Prepared:
     expectations: Mapping[str, Expectation]
     digest: str
     peer: tuple[Verdict, ...]
+    peer_errors: Mapping[str, float]
+    """Largest error of the peer by output."""
     seconds: dict[str, float]
 
 
@@ -56,9 +64,9 @@ def _prepare(op_name: str, key: Case) -> Prepared:
     if silent := operands.outputs.keys() - expectations.keys():
         raise IncompleteOp(f"the golden of op {op.name!r} says nothing of output {', '.join(sorted(silent))}")
     judged = time.perf_counter()
-    peer = tuple(_peer_validity(op, key, operands, expectations))
+    peer, peer_errors = _peer_validity(op, key, operands, expectations)
     seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
-    return Prepared(operands, expectations, digest(operands), peer, seconds)
+    return Prepared(operands, expectations, digest(operands), peer, peer_errors, seconds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -75,23 +83,27 @@ def _second(op_name: str, key: Case) -> Second | str:
 
 def _peer_validity(
     op: Op, case: Case, operands: Operands, expectations: Mapping[str, Expectation]
-) -> Iterator[Verdict]:
+) -> tuple[tuple[Verdict, ...], dict[str, float]]:
+    """Whether the rounding model describes the torch peer, and the peer's largest errors by output."""
     whitened = {name: e.of_peer() for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
     if not whitened:
-        return
+        return (), {}
     placed = Placed(operands, torch.device("cpu"))
     op.peer(case, placed.arguments())
     outputs = placed.outputs()
-    for name, expectation in whitened.items():
-        judged = expectation.judge(name, outputs[name])
-        broken = next((verdict for verdict in judged if not verdict.passed), None)
-        rms, (low, high) = expectation.rms_z(outputs[name]), expectation.peer_limits()
-        reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
-        count = int((expectation.visible & (expectation.sigma > 0)).sum())
-        valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
-        detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
-        statistic = None if count < PEER_MINIMUM else rms
-        yield Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
+    verdicts = tuple(_model_holds(name, expectation, outputs[name]) for name, expectation in whitened.items())
+    return verdicts, {name: customary.largest_error(e, outputs[name]) for name, e in whitened.items()}
+
+
+def _model_holds(name: str, expectation: Whitened, output: torch.Tensor) -> Verdict:
+    broken = next((verdict for verdict in expectation.judge(name, output) if not verdict.passed), None)
+    rms, (low, high) = expectation.rms_z(output), expectation.peer_limits()
+    reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
+    count = int((expectation.visible & (expectation.sigma > 0)).sum())
+    valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
+    detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
+    statistic = None if count < PEER_MINIMUM else rms
+    return Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
 
 
 @functools.cache
@@ -107,6 +119,15 @@ def input_digests(cases: Iterable[Case]) -> dict[str, str]:
     return {name: digest(op_named(key.op).inputs(key, Stream.of(key))) for name, key in keys}
 
 
+def remember(cases: int) -> None:
+    """Keep the inputs and goldens of this many cases: for a process that judges the same ones again and again."""
+    global _prepare, _second
+    if _prepare.cache_parameters()["maxsize"] == cases:
+        return
+    _prepare = functools.lru_cache(maxsize=cases)(_prepare.__wrapped__)
+    _second = functools.lru_cache(maxsize=cases)(_second.__wrapped__)
+
+
 @dataclass(slots=True)
 class Judge:
     """Judges cases of one run: a provider on an engine."""
@@ -115,6 +136,12 @@ class Judge:
     engine: Engine
     tier: Tier
     run_id: str
+    guard: Guard = field(default_factory=Guard)
+    """What every case is held to."""
+    limits: TightenedLimits | None = None
+    """Limits of a calibration, judged beside the gates."""
+    thorough: bool = True
+    """Whether probes follow a gate that has failed, and one another's failures."""
 
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
@@ -122,14 +149,31 @@ class Judge:
         blocked = self.engine.unavailable(case.arch, case.fp8) or self.provider.unavailable(op, case)
         if blocked:
             return self._record(case, fault, Status.NOT_RUN, blocked)
-        prepared = _prepare(op.name, shared(case))
         try:
-            record = self._judge(op, case, fault, prepared)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            record = self._record(case, fault, Status.CRASHED, reason, digest=prepared.digest)
-        self.engine.release()
+            record = self._guarded(op, case, fault)
+        except CaseTimedOut as late:
+            record = self._record(case, fault, Status.TIMED_OUT, str(late))
+        with self.guard.settling():
+            if record.status in (Status.CRASHED, Status.TIMED_OUT):
+                gc.collect()  # frames that were left in a hurry hold on to each other and to the case's memory
+            self.engine.release()
         return record
+
+    def lost(self) -> str | None:
+        """Why nothing can be judged in this process any more, in words; None while all is well."""
+        with self.guard.settling():
+            return self.engine.lost()
+
+    def _guarded(self, op: Op, case: Case, fault: Fault | None) -> CaseRecord:
+        """The record of a case that keeps within its time; one that crashes has one, too."""
+        with self.guard.preparing():
+            prepared = _prepare(op.name, shared(case))
+        try:
+            with self.guard.judging(self.engine.device):
+                return self._judge(op, case, fault, prepared)
+        except Exception as error:
+            reason = self.guard.explain(error, self.engine.device)
+            return self._record(case, fault, Status.CRASHED, reason, digest=prepared.digest)
 
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
         start = time.perf_counter()
@@ -138,6 +182,7 @@ class Judge:
         outputs = run(case, prepared.operands)
         ran = time.perf_counter()
         gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
+        tightened = [self.limits.verdict(case, [v.check("gate") for v in gates])] if self.limits else []
         seen = Observation(
             case=case,
             provider=self.provider.name,
@@ -154,11 +199,11 @@ class Judge:
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
             allowance=op.allocations,
         )
-        probes = [probe.check(seen) for probe in self._probes(op, case, fault, run.trace)]
+        probes = self._probed(seen, self._probes(op, case, fault, run.trace), red=any(not v.passed for v in gates))
         checks = [
             *(self._check(op, case, prepared.operands, v, "gate") for v in gates),
             *(self._check(op, case, prepared.operands, v, "probe") for v in probes),
-            *(v.check("gate") for v in (*prepared.peer, *self._input_digest(case, prepared))),
+            *(v.check("gate") for v in (*tightened, *prepared.peer, *self._input_digest(case, prepared))),
         ]
         status, reason = _status(checks)
         timings = {**prepared.seconds, "run": ran - start, "judge": time.perf_counter() - ran}
@@ -173,8 +218,10 @@ class Judge:
             counts=_counts(run.trace, outputs),
             launches=tuple(launch.name for launch in run.trace.launches),
             codes={kernel: combined(digests) for kernel, digests in run.trace.codes.items()},
+            customary=customary.uses(prepared.expectations, outputs, prepared.peer_errors),
             picture=picture_of(op, case, prepared.operands, prepared.expectations, outputs, gates),
             digest=prepared.digest,
+            produced=digest_of(outputs),
         )
 
     def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:
@@ -185,6 +232,16 @@ class Judge:
         for probe in (*EVERY_OP, *found, *own, *RELAUNCHING):
             if not probe.reruns or (worth if fault is None else probe.name in fault.caught_by):
                 yield probe
+
+    def _probed(self, seen: Observation, probes: Iterable[Probe], *, red: bool) -> list[Verdict]:
+        """What the probes say; unless the judge is thorough, up to the first red verdict."""
+        found: list[Verdict] = []
+        for probe in probes:
+            if red and not self.thorough:
+                break
+            found.append(probe.check(seen))
+            red = red or not found[-1].passed
+        return found
 
     def _check(self, op: Op, case: Case, operands: Operands, verdict: Verdict, kind: str) -> Check:
         check = verdict.check(kind)
@@ -201,9 +258,11 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        return blank_record(
-            case, fault, self.run_id, self.provider.name, self.engine, self.tier, status, reason, **more
-        )
+        who = self.provider.name
+        record = blank_record(case, fault, self.run_id, who, self.engine, self.tier, status, reason, **more)
+        if self.limits is None:
+            return record
+        return record.model_copy(update={"repro": f"{record.repro} --calibration {shlex.quote(self.limits.source)}"})
 
 
 def blank_record(

@@ -51,6 +51,17 @@ def _properties(named: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
     return [(name, value if len(value) <= LONGEST else f"{value[:LONGEST]}…") for name, value in told if value]
 
 
+def tell_case(plugins: Iterable[Any], report: Any, record: CaseRecord) -> None:
+    """Write properties of a case whose worker died into the JUnit file, if pytest writes one.
+
+    pytest itself writes them at the teardown, to which the case never came.
+    """
+    for plugin in plugins:
+        if type(plugin).__name__ == "LogXML":
+            for name, value in case_properties(record):
+                plugin.node_reporter(report).add_property(name, value)
+
+
 def tell_suite(plugins: Iterable[Any], properties: Iterable[tuple[str, str]]) -> None:
     """Write properties of the run into the JUnit file, if pytest writes one."""
     for plugin in plugins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ RESULTS = "results.jsonl"
 
 HISTORY = "history.sqlite"
 """Name of the history of evaluations in the output folder, unless another one is given."""
+
+CASE_TIMEOUT = 300.0
+"""Seconds that running and judging a case may take, unless another limit is given: slow ones need a tenth."""
 
 TIER_NAMES = ("quick", "full", "nightly")
 SUITE_NAMES = ("kernels", "drills")
@@ -52,8 +56,16 @@ class Options:
     resume: bool = False
     shard: str = ""
     """`I/N`: only the I-th of N parts of the selection; empty: all of it."""
+    case_timeout: float = CASE_TIMEOUT
+    """Most seconds that running and judging a case may take; 0 is no limit."""
+    case_memory: float | None = None
+    """Most GiB that it may take; 0 is no limit, None a worker's share of the machine."""
     durations: str = ""
     """Results file or history whose durations make the parts equally long."""
+    power: bool = False
+    """Drill every case that applies also in the quick tier."""
+    calibration: str = ""
+    """File of a calibration whose tightened limits are judged, too."""
     waivers: tuple[str, ...] = ()
     """Files of known failures, beside those that packages of ops bring."""
 
@@ -76,6 +88,10 @@ class Options:
             raise BadOption(f"block size {min(self.block_sizes)} is not a positive number of tokens")
         if self.seed is not None and self.seed < 0:
             raise BadOption(f"seed {self.seed} is negative; a case id holds only seeds from 0 on")
+        if not 0 <= self.case_timeout < math.inf:
+            raise BadOption(f"{self.case_timeout:g} s is no limit for a case; use a number of seconds, or 0 for none")
+        if self.case_memory is not None and not 0 <= self.case_memory < math.inf:
+            raise BadOption(f"{self.case_memory:g} GiB is no limit for a case; use a number of GiB, or 0 for none")
         if self.shard:
             from rocassay.harness.sharding import numbers_of
 
@@ -111,6 +127,11 @@ class Options:
         """The tier as the registry's type."""
         return next(name for name in ("quick", "full", "nightly") if name == self.tier)
 
+    @property
+    def thin(self) -> bool:
+        """Whether one case per fault, op and block size is drilled and must see it; else all are, and one must."""
+        return self.tier == "quick" and not self.power and not self.cases
+
     def selection(self) -> Selection:
         """The filters as a selection of cases."""
         from rocassay.harness.cases import Selection
@@ -138,10 +159,13 @@ class Options:
             ("tier", [self.tier]),
             ("seed", [] if self.seed is None else [self.seed]),
             ("seeds", [self.seeds]),
+            ("case-timeout", [self.case_timeout]),
+            ("case-memory", [] if self.case_memory is None else [self.case_memory]),
             ("shard", [self.shard] if self.shard else []),
             ("durations", [self.durations] if self.durations else []),
+            ("calibration", [self.calibration] if self.calibration else []),
             ("waivers", self.waivers),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]
-        return words + (["--rocassay-resume"] if self.resume else [])
+        return words + [f"--rocassay-{name}" for name in ("resume", "power") if getattr(self, name)]

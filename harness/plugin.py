@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.options import SUITE_NAMES, Options
+from rocassay.harness.options import CASE_TIMEOUT, SUITE_NAMES, Options
 
 if TYPE_CHECKING:
     from rocassay.harness.cases import Case
@@ -30,6 +30,9 @@ RECORD = "rocassay-record"
 PEAK = "rocassay-peak"
 """User property under which a worker tells its process id and the bytes it ever had resident."""
 
+DIED = "???"
+"""Phase of a report that pytest-xdist makes of an item whose worker died."""
+
 _OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
 _CONTROLLER: pytest.StashKey[Controller] = pytest.StashKey()
 _DONE: pytest.StashKey[frozenset[tuple[str, str]]] = pytest.StashKey()
@@ -41,7 +44,7 @@ _LISTS: Mapping[str, str] = {
     "arch": "only this gfx architecture (repeatable)",
     "fp8": "only this FP8 flavour (repeatable)",
     "block-size": "only this block size (repeatable)",
-    "case": "exactly this case id (repeatable)",
+    "case": "exactly this case id, or @FILE with one a line (repeatable)",
     "fault": "only this fault's drill (repeatable)",
     "waivers": "file of known failures (repeatable)",
     "suite": "kernels or drills: which must run (repeatable; default both)",
@@ -59,9 +62,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
     group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
     group.addoption("--rocassay-seeds", default=1, type=int, help="how many seeds, from --rocassay-seed or 0 on")
+    group.addoption("--rocassay-case-timeout", default=CASE_TIMEOUT, type=float, help="seconds a case may take; 0: any")
+    group.addoption("--rocassay-case-memory", default=None, type=float, help="GiB a case may take; 0: any")
     group.addoption("--rocassay-shard", default="", help="I/N: only the I-th of N parts of the selection")
     group.addoption("--rocassay-durations", default="", help="results file or history that makes the parts equal")
+    group.addoption("--rocassay-calibration", default="", help="file of a calibration: judge by its limits, too")
     group.addoption("--rocassay-out", default=None, type=Path, help="folder that gets results.jsonl")
+    group.addoption("--rocassay-power", action="store_true", help="drill every case that applies; see --power of drill")
     group.addoption("--rocassay-resume", action="store_true", help="run only what results.jsonl lacks")
 
 
@@ -90,7 +97,7 @@ def _options(config: pytest.Config) -> Options:
         arches=tuple(get("--rocassay-arch")),
         fp8s=tuple(get("--rocassay-fp8")),
         block_sizes=tuple(get("--rocassay-block-size")),
-        cases=tuple(get("--rocassay-case")),
+        cases=tuple(_case_ids(get("--rocassay-case"))),
         faults=tuple(get("--rocassay-fault")),
         suites=tuple(get("--rocassay-suite")) or SUITE_NAMES,
         provider=get("--rocassay-provider"),
@@ -100,10 +107,26 @@ def _options(config: pytest.Config) -> Options:
         seeds=get("--rocassay-seeds"),
         out=get("--rocassay-out"),
         resume=get("--rocassay-resume"),
+        case_timeout=get("--rocassay-case-timeout"),
+        case_memory=get("--rocassay-case-memory"),
         shard=get("--rocassay-shard"),
         durations=get("--rocassay-durations"),
+        power=get("--rocassay-power"),
+        calibration=get("--rocassay-calibration"),
         waivers=tuple(get("--rocassay-waivers")),
     )
+
+
+def _case_ids(words: Sequence[str]) -> Iterator[str]:
+    """Ids as they are, and those of files: argparse takes minutes over ten thousands of options."""
+    for word in words:
+        if not word.startswith("@"):
+            yield word
+            continue
+        try:
+            yield from Path(word[1:]).read_text().split()
+        except OSError as error:
+            raise pytest.UsageError(f"cannot read the case ids in {word[1:]}: {error.strerror}") from error
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -131,6 +154,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     except RocassayError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_CONTROLLER] = controller
+    for sentence in controller.unkept_limits(alone=not config.getoption("numprocesses", None)):
+        sys.stderr.write(f"rocassay: {sentence}\n")
     tell_suite(config.pluginmanager.get_plugins(), run_properties(controller.header))
     config.stash[_DONE] = controller.done
 
@@ -145,6 +170,19 @@ class _Distribution:
         node.workerinput["rocassay_done"] = sorted(done)
         mine = node.config.stash.get(_MINE, None)
         node.workerinput["rocassay_mine"] = None if mine is None else sorted(mine)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: Any) -> None:
+        """Give the item that took a worker along the record that the worker could not send."""
+        from rocassay.harness.controller import explain
+        from rocassay.harness.junit import tell_case
+
+        controller: Controller | None = _ACTIVE.get("controller")
+        record = controller.of_dead(crashitem, report.node) if controller is not None else None
+        if record is not None:
+            report.longrepr = explain(record)
+            report.user_properties.append((RECORD, record.model_dump_json()))
+            tell_case(_ACTIVE["session"].config.pluginmanager.get_plugins(), report, record)
 
 
 def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
@@ -189,18 +227,26 @@ def _parametrise_drills(metafunc: pytest.Metafunc, options: Options) -> None:
 
 
 @pytest.fixture(scope="session")
-def _judge(request: pytest.FixtureRequest) -> Judge:
+def _judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
     from rocassay.harness.controller import make_judge
+    from rocassay.harness.isolation.hooks import guarding
 
-    return make_judge(request.config.stash[_OPTIONS])
+    options = request.config.stash[_OPTIONS]
+    with guarding(request.config, options) as guard:
+        yield make_judge(options, guard=guard)
 
 
 def _leave_if_lost(judge: Judge, config: pytest.Config) -> None:
     """End a worker whose device context is gone: the case at hand is recorded as crashed, a new worker goes on."""
-    if hasattr(config, "workerinput") and (why := judge.engine.lost()):
-        sys.stderr.write(f"rocassay: worker leaves, {why}\n")
-        sys.stderr.flush()
-        os._exit(70)
+    if hasattr(config, "workerinput") and (why := judge.lost()):
+        judge.guard.leave(why)
+
+
+def pytest_enter_pdb() -> None:
+    """Give a person in the debugger all the time."""
+    from rocassay.harness.isolation import clocks
+
+    clocks.stop()
 
 
 def _send(node: pytest.Item, record: CaseRecord) -> None:
@@ -240,12 +286,15 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
 def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Case], None]:
     """Judge a case with a fault injected, record the verdict and fail unless it is red for a declared reason."""
     from rocassay.harness.drills import verdict_of
+    from rocassay.harness.results import Status
+
+    allowed = {Status.FAILED} if request.config.stash[_OPTIONS].thin else {Status.FAILED, Status.BLIND}
 
     def run(fault: Fault, case: Case) -> None:
         record = verdict_of(fault, _judge(case, fault))
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
-        if record.status.value != "failed":
+        if record.status not in allowed:
             pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)
 
     return run
@@ -268,7 +317,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for peak in (str(value) for name, value in report.user_properties if name == PEAK):
         process, _, resident = peak.partition(" ")
         writer.needs(int(process), int(resident))
-    if report.when == "call" and record is not None:
+    if record is not None and str(report.when) in ("call", DIED):
         writer.take(record)
     elif report.failed:
         writer.crashed(report.nodeid, report.longreprtext)

@@ -15,7 +15,7 @@ import typer
 from rocassay.harness.cli.history_verbs import baseline, history
 from rocassay.harness.cli.report_verbs import report
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.options import Options
+from rocassay.harness.options import CASE_TIMEOUT, Options
 
 app = typer.Typer(
     name="rocassay",
@@ -44,9 +44,29 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, in
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
 Waivers = Annotated[list[str] | None, typer.Option("--waivers", help="File of known failures (repeatable).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
+CaseTimeout = Annotated[
+    float,
+    typer.Option(
+        "--case-timeout",
+        metavar="SECONDS",
+        help="Most that running and judging a case may take; imports, inputs and golden are not counted. 0: no limit.",
+    ),
+]
+CaseMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--case-memory",
+        metavar="GIB",
+        help="Most that it may take beside what its process has: of the machine, or with --engine device of the GPU. "
+        "0: no limit. [default: a worker's share of the machine, half of the GPU]",
+    ),
+]
 Workers = Annotated[
     str,
     typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
+]
+CalibrationFile = Annotated[
+    str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -74,12 +94,15 @@ def run(
     seeds: Seeds = 1,
     out: Out = OUT,
     workers: Workers = "auto",
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
     drills: Annotated[bool, typer.Option("--drills/--no-drills", help="Also inject every fault.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what results.jsonl lacks.")] = False,
     shard: Annotated[str, typer.Option("--shard", help="I/N: only the I-th of N parts, for as many machines.")] = "",
     durations: Annotated[
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
+    calibration: CalibrationFile = "",
     waivers: Waivers = None,
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
@@ -100,9 +123,35 @@ def run(
         suites=("kernels", "drills") if drills else ("kernels",),
         shard=shard,
         durations=durations,
+        calibration=calibration,
+        case_timeout=case_timeout,
+        case_memory=case_memory,
         waivers=tuple(waivers or ()),
     )
     raise typer.Exit(execute(options, workers=workers))
+
+
+@app.command()
+def calibrate(
+    op: Ops = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    seeds: Annotated[int, typer.Option("--seeds", help="Cases of each class, each with a seed of its own.")] = 200,
+    first_seed: Annotated[int, typer.Option("--first-seed", help="Least seed; runs count theirs from 0.")] = 1_000_000,
+    runs_per_year: Annotated[int, typer.Option("--runs-per-year", help="Runs to count false alarms for.")] = 365,
+    out: Out = OUT / "calibration",
+    workers: Workers = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
+    json_: Json = False,
+) -> None:
+    """Measure the gates' statistics on healthy kernels, and how often the gates lie.
+
+    Writes OUT/calibration.json for `run --calibration`; exit code 0 iff every healthy case was green.
+    """
+    from rocassay.harness.cli.calibrating import Wanted, calibrate
+
+    wanted = Wanted(tuple(op or ()), provider, engine, seeds, first_seed, runs_per_year, out, workers, resume)
+    raise typer.Exit(calibrate(wanted, as_json=json_))
 
 
 @app.command()
@@ -117,9 +166,37 @@ def drill(
     seed: Seed = None,
     out: Out = OUT / "drill",
     workers: Workers = "",
+    power: Annotated[
+        bool, typer.Option("--power", help="Every case that applies; demand a sighted one per op and block size.")
+    ] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Write small mistakes into the kernels instead, and score what sees them.")
+    ] = False,
+    mutant: Annotated[
+        list[str] | None, typer.Option("--mutant", help="mutants: only the one of this id (repeatable).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="mutants: a sample of at most this many per op.", min=0)] = 0,
+    least: Annotated[float, typer.Option("--least", help="mutants: the score that every op must reach.")] = 0.98,
+    codegen: Annotated[
+        bool, typer.Option("--codegen", help="mutants: one that compiles to the same machine code is equivalent.")
+    ] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="mutants: ask other projects' rules about every killed one, too.")
+    ] = False,
+    then: Annotated[
+        str, typer.Option("--then", help="mutants: engine for lines that no case executes on the first, such as isa.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what the records lack.")] = False,
+    json_: Json = False,
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
 ) -> None:
-    """Inject faults and demand a red verdict for each; exit code 0 iff every drill went red."""
-    from rocassay.harness.cli.running import drill_faults
+    """Inject faults and demand that each is seen at ten times a limit or by an exact check; exit code 0 iff all are.
+
+    With --mutants: write every small mistake into the kernels' sources, one at a time, and run the op's cases; exit
+    code 0 iff they see the share --least of those that are not equivalent.
+    """
+    from rocassay.harness.cli.drilling import drill_faults
 
     options = _options(
         op,
@@ -131,8 +208,18 @@ def drill(
         tier=tier,
         seed=seed,
         out=out,
+        power=power,
+        resume=resume,
+        case_timeout=case_timeout,
+        case_memory=case_memory,
     )
-    raise typer.Exit(drill_faults(options, workers=workers))
+    if mutants or mutant:
+        from rocassay.harness.cli.mutating import drill_mutants, processes
+        from rocassay.harness.mutants.plan import Wanted
+
+        asked = Wanted(options, tuple(mutant or ()), limit, codegen, rules, then, processes(workers))
+        raise typer.Exit(drill_mutants(asked, least=least, as_json=json_))
+    raise typer.Exit(drill_faults(options, workers=workers, as_json=json_))
 
 
 @app.command()
@@ -149,6 +236,8 @@ def fuzz(
     out: Out = OUT / "fuzz",
     resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
     keep: Annotated[Path | None, typer.Option("--keep", help="Append every finding to this corpus.")] = None,
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
     workers: Annotated[
         int | None, typer.Option("-n", "--workers", help="Processes; 0: only this one. [default: cores]")
     ] = None,
@@ -157,7 +246,10 @@ def fuzz(
     """Draw cases that nobody declared, shrink what is red to its smallest case; exit code 0 iff nothing is."""
     from rocassay.harness.cli import fuzzing
 
-    options = Options(ops=tuple(op or ()), provider=provider, engine=engine, tier="full", waivers=tuple(waivers or ()))
+    options = Options(
+        ops=tuple(op or ()), provider=provider, engine=engine, tier="full", waivers=tuple(waivers or ()),
+        case_timeout=case_timeout, case_memory=case_memory,
+    )  # fmt: skip
     wanted = fuzzing.Wanted(
         options=options, examples=examples, seconds=seconds, seed=seed, out=out, resume=resume, keep=keep,
         workers=os.cpu_count() or 1 if workers is None else workers,
@@ -171,12 +263,14 @@ def repro(
     provider: Provider = "rocassay",
     engine: EngineName = "",
     fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
+    calibration: CalibrationFile = "",
     json_: Json = False,
 ) -> None:
     """Judge one case again and show every gate and probe."""
     from rocassay.harness.cli.showing import reproduce
 
-    raise typer.Exit(reproduce(case, provider=provider, engine=engine, fault=fault, as_json=json_))
+    options = Options(provider=provider, engine=engine, tier="full", calibration=calibration)
+    raise typer.Exit(reproduce(case, options, fault=fault, as_json=json_))
 
 
 @app.command("list")

@@ -263,7 +263,7 @@ def _drilled(wanted: Wanted, history: History) -> list[Evaluation]:
 
 def _kernel_drills(names: tuple[str, ...], wanted: Wanted) -> None:
     """What the kernels' own cases say of the same defects, appended to the records."""
-    from rocassay.harness.cli.running import drill_faults
+    from rocassay.harness.cli.drilling import drill_faults
 
     apart = wanted.out / "kernel-drills"
     source, path = apart / RESULTS, wanted.out / RESULTS

@@ -93,7 +93,7 @@ def _searched(wanted: Wanted, names: list[str], recording: Recording) -> Iterato
 
     def job(name: str) -> Job:
         mine = tuple(record for record in known if record.op == name)
-        return Job(name, wanted.options, budget, wanted.seed, wanted.out, mine)
+        return Job(name, wanted.options, budget, wanted.seed, wanted.out, known=mine)
 
     jobs = [job(name) for name in names]
     with _Progress(Console(stderr=True), recording, len(jobs)) as progress:

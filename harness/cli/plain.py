@@ -15,8 +15,11 @@ WIDTH = 140
 """Columns of a table at least."""
 
 NUMBERS = frozenset(
-    {"right", "evaluations", "p", "p by Holm", "runs", "accuracy", "number", "cases", "not passed", "drills", "last"}
-)
+    {
+        "accuracy", "beyond", "cases", "drills", "evaluations", "last", "not passed", "number", "p", "p by Holm", "red",
+        "right", "runs", "seconds", "spots",
+    }
+)  # fmt: skip
 """Headings over numbers, which stand to the right."""
 
 

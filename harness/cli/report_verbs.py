@@ -49,6 +49,18 @@ def ops(
     raise typer.Exit(show_ops(results, chosen))
 
 
+@report.command("gates")
+def gates(
+    results: Results = OUT,
+    md: Markdown = False,
+    json_: Json = False,
+) -> None:
+    """Show which injected defects the rules of other projects' tests would have missed, and what they fail wrongly."""
+    from rocassay.harness.cli.showing import show_gates
+
+    raise typer.Exit(show_gates(results, [name for name, wanted in (("md", md), ("json", json_)) if wanted]))
+
+
 @report.command("accuracy")
 def accuracy(
     results: Results = OUT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from rich.console import Console
 from rocassay.harness.cli.progress import Progress
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import RESULTS, Options
-from rocassay.harness.results import Assay, CaseRecord, Status, merge, read, summary
+from rocassay.harness.results import Assay, Status, merge, read, summary
 
 PLUGIN = "rocassay.harness.plugin"
 
@@ -31,7 +30,7 @@ def execute(options: Options, *, workers: str) -> int:
     from rocassay.harness.waivers import ledger_of
 
     progress = Progress(Console(stderr=True))
-    status = _pytest(options, workers, progress)
+    status = run_pytest(options, workers, progress)
     if status not in FINISHED:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
@@ -41,7 +40,8 @@ def execute(options: Options, *, workers: str) -> int:
     return 0 if status == 0 and not progress.broken else 1
 
 
-def _pytest(options: Options, workers: str, progress: Progress) -> int:
+def run_pytest(options: Options, workers: str, progress: Progress) -> int:
+    """pytest's exit code for the suites of a run; RocassayError when they cannot be run."""
     assert options.out is not None
     count = str(os.cpu_count() or 1) if workers == "auto" else workers
     try:
@@ -102,54 +102,10 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
         console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)
     if not reasons:
         console.print("[bold green]GREEN[/] everything that was expected ran and agrees", highlight=False)
+    if assay.false_alarms:
+        console.print(str(assay.false_alarms), highlight=False, markup=False, soft_wrap=True)
     if assay.ends:
         from rocassay.harness.controller import cost
 
         console.print(cost(assay.ends[-1]), highlight=False, soft_wrap=True)
     console.print(f"records: {assay.path}", highlight=False, soft_wrap=True)
-
-
-def drill_faults(options: Options, *, workers: str) -> int:
-    """Run drills and print one row per fault."""
-    from rocassay.harness.drills import select_drills
-    from rocassay.harness.faults import catalogue, fault_named
-    from rocassay.harness.ops import discover
-
-    discover()
-    names = tuple(fault_named(name).name for name in options.faults) or tuple(fault.name for fault in catalogue())
-    options = replace(options, faults=names, suites=("drills",)).checked()
-    assert options.out is not None
-    if not select_drills(options):
-        raise RocassayError(
-            "no fault applies to a case that the filters select; `rocassay list --faults` shows what there is"
-        )
-    status = _pytest(options, workers or _drill_workers(options), Progress(Console(stderr=True)))
-    if status not in FINISHED:
-        return BAD_INPUT
-    assay = read(options.out / RESULTS)
-    _print_drills(Console(), assay)
-    return 0 if status == 0 else 1
-
-
-def _drill_workers(options: Options) -> str:
-    """On a device a fault may destroy the context: a worker can be replaced, this process cannot."""
-    from rocassay.harness.controller import chosen_engine
-
-    return "0" if chosen_engine(options.engine).name in ("interpreter", "isa") else "auto"
-
-
-def _print_drills(console: Console, assay: Assay) -> None:
-    by_fault: dict[str, list[CaseRecord]] = {}
-    for record in assay.drills:
-        by_fault.setdefault(record.fault or "", []).append(record)
-    for fault, records in by_fault.items():
-        red = [record for record in records if record.status is Status.FAILED]
-        colour = "green" if len(red) == len(records) else "red"
-        console.print(f"[bold {colour}]{fault}[/]: {len(red)} of {len(records)} cases red", highlight=False)
-        for record in sorted(red or records, key=lambda record: record.first_wrong is None)[:1]:
-            names = ", ".join(dict.fromkeys(check.name for check in record.checks if not check.passed))
-            console.print(f"  caught by {names or 'nothing'} in {record.op}", highlight=False)
-            console.print(f"  {record.reason}", highlight=False, soft_wrap=True, markup=False)
-            console.print(f"  {record.repro}", highlight=False, soft_wrap=True, markup=False)
-    for reason in assay.red_reasons():
-        console.print(f"[bold red]RED[/] {reason}", highlight=False, soft_wrap=True)

@@ -93,7 +93,7 @@ def list_faults(*, as_json: bool) -> None:
         console.print(f"  {fault.summary}\n  ops: {', '.join(fault.ops)}", highlight=False)
 
 
-def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: bool) -> int:
+def reproduce(text: str, options: Options, *, fault: str, as_json: bool) -> int:
     """Judge one case and print every check; exit code 0 iff green (with a fault: iff red)."""
     from rocassay.harness.controller import make_judge
 
@@ -101,8 +101,7 @@ def reproduce(text: str, *, provider: str, engine: str, fault: str, as_json: boo
     discover()
     op_named(case.op)
     injected = fault_named(fault) if fault else None
-    options = Options(provider=provider, engine=engine, tier="full").checked()
-    record = make_judge(options)(case, injected)
+    record = make_judge(options.checked())(case, injected)
     if as_json:
         Console().print_json(record.model_dump_json())
     else:
@@ -152,6 +151,28 @@ def show_ops(results: Path, forms: list[str]) -> int:
     else:
         table_console(150).print(_table(optable.HEADINGS, optable.TEXTS, map(optable.cells, rows)))
     return 1 if assay.red_reasons() else 0
+
+
+def show_gates(results: Path, forms: list[str]) -> int:
+    """Print what other projects' rules would have missed; exit code 0, as nothing is judged.
+
+    RocassayError when more than one form is asked for, or when no injected defect changed a floating-point output.
+    """
+    from rocassay.reports import gatetable
+
+    _at_most_one(forms)
+    if not (rows := gatetable.gate_table(read(records_in(results)))):
+        raise RocassayError(
+            f"{results} holds no drill that changed a floating-point output; `rocassay run --drills` makes some"
+        )
+    if forms:
+        sys.stdout.write({"md": gatetable.markdown, "json": gatetable.as_json}[forms[0]](rows))
+        return 0
+    table_console(150).print(_table(gatetable.HEADINGS, 1, map(gatetable.cells, rows)))
+    for row in rows:
+        if row.missed:
+            Console().print(f"{row.rule} never sees {', '.join(row.missed)}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def show_accuracy(results: Path, forms: list[str]) -> int:

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from rocassay.harness.engines import numerics
 from rocassay.harness.engines.builder import Handle
-from rocassay.harness.engines.numerics import Array
+from rocassay.harness.engines.numerics import Array, UnsupportedOperation
 
 _ARGMAX = ("_argmax_combine_tie_break_left", "_argmax_combine_tie_break_fast")
 _ARGMIN = ("_argmin_combine_tie_break_left", "_argmin_combine_tie_break_fast")
@@ -33,6 +33,13 @@ def _tensor(data: Array, dtype: Any) -> Any:
     return tl.tensor(Handle(data, dtype), tl.block_type(dtype, list(data.shape)))
 
 
+def _position(axis: int, dimensions: int) -> int:
+    """The axis, counted from the front. UnsupportedOperation for one that the block has not, which Triton refuses."""
+    if not -dimensions <= axis < dimensions:
+        raise UnsupportedOperation(f"a block of {dimensions} dimensions has no axis {axis}")
+    return axis % dimensions
+
+
 def _combined(combine: Callable[..., Any], left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
     result = combine(*left, *right)
     return list(result) if isinstance(result, tuple | tl.tuple) else [result]
@@ -49,7 +56,7 @@ def reduce(input: Any, axis: Any, combine_fn: Any, keep_dims: Any = False, **_co
     if axis is None:
         arrays, position, kept = [data.reshape(-1) for data in arrays], 0, (1,) * len(shape)
     else:
-        position = axis % len(shape)
+        position = _position(axis, len(shape))
         kept = (*shape[:position], 1, *shape[position + 1 :])
     results = _reduced(arrays, dtypes, position, combine_fn)
     return tuple(
@@ -88,7 +95,7 @@ def scan(input: Any, axis: Any, combine_fn: Any, reverse: Any = False, **_contex
     """What ``tl.associative_scan`` returns: inclusive, from the end when `reverse`."""
     if isinstance(input, tl.tensor):
         return scan((input,), axis, combine_fn, reverse)[0]
-    axis = _constant(axis) % len(input[0].handle.data.shape)
+    axis = _position(_constant(axis), input[0].handle.data.ndim)
     arrays = [np.moveaxis(tensor.handle.data, axis, -1) for tensor in input]
     dtypes = [tensor.dtype for tensor in input]
     if _constant(reverse):

@@ -7,7 +7,6 @@ seed draws the same cases, so that even a crash is shrunk.
 from __future__ import annotations
 
 import multiprocessing as mp
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,17 +19,16 @@ from rocassay.harness.cases import Case
 from rocassay.harness.controller import chosen_engine, make_judge
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.fuzz.search import Budget, Mistake, Search, Searched, Watcher
-from rocassay.harness.judge import blank_record
+from rocassay.harness.isolation.deaths import sweep, told, trace_of
+from rocassay.harness.isolation.guard import Guard, guard_of_worker
+from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import discover, op_named
 from rocassay.harness.options import Options
-from rocassay.harness.results import CaseRecord, Status
+from rocassay.harness.results import CaseRecord
 from rocassay.harness.waivers import ledger_of
 
 MOST_DEATHS = 25
 """Processes that the search of one op may lose: each costs the seconds of a start."""
-
-LOST = 70
-"""Exit code of a process whose device context is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,8 @@ class Job:
     budget: Budget
     seed: int
     out: Path
+    workers: int = 1
+    """Processes that share the memory."""
     known: tuple[CaseRecord, ...] = ()
     """Records of cases that need not be judged again."""
 
@@ -56,7 +56,12 @@ class _Begins:
 
 def search_here(job: Job, watcher: Watcher) -> Searched:
     """The search in this process."""
-    judge, ledger = make_judge(job.options), ledger_of(job.options.waivers)
+    guard = Guard(job.options.case_timeout, job.options.case_memory)
+    return _search(job, make_judge(job.options, guard=guard), watcher)
+
+
+def _search(job: Job, judge: Judge, watcher: Watcher) -> Searched:
+    ledger = ledger_of(job.options.waivers)
     search = Search(op_named(job.op), lambda case: ledger.applied(judge(case)), watcher, job.known)
     return search(job.budget, job.seed, job.out)
 
@@ -64,21 +69,23 @@ def search_here(job: Job, watcher: Watcher) -> Searched:
 class _Teller:
     """Tells the parent what happens."""
 
-    def __init__(self, pipe: Connection, job: Job) -> None:
-        self._pipe, self._engine = pipe, chosen_engine(job.options.engine)
+    def __init__(self, pipe: Connection, judge: Judge) -> None:
+        self._pipe, self._judge = pipe, judge
 
     def begins(self, case: Case) -> None:
         self._pipe.send(_Begins(str(case)))
 
     def judged(self, seen: CaseRecord | Mistake) -> None:
-        if self._engine.lost():
-            os._exit(LOST)
+        if why := self._judge.lost():
+            self._judge.guard.leave(why)
         self._pipe.send(seen)
 
 
 def _child(pipe: Connection, job: Job) -> None:
     discover()
-    pipe.send(search_here(job, _Teller(pipe, job)))
+    limits = (job.options.case_timeout, job.options.case_memory)
+    judge = make_judge(job.options, guard=guard_of_worker(*limits, job.workers, trace_of(job.out, job.op)))
+    pipe.send(_search(job, judge, _Teller(pipe, judge)))
 
 
 @dataclass(slots=True)
@@ -98,7 +105,8 @@ class Searches:
     """Runs jobs, at most so many at a time."""
 
     def __init__(self, jobs: Sequence[Job], workers: int, watcher: Watcher) -> None:
-        self._waiting = deque((job, 0) for job in jobs)
+        self._waiting = deque((replace(job, workers=workers), 0) for job in jobs)
+        self._folders = {job.out for job in jobs}
         self._workers, self._watcher = workers, watcher
         self._running: dict[Connection, _Running] = {}
         # Processes are forked from one that has imported everything and touched no device.
@@ -117,6 +125,8 @@ class Searches:
         finally:
             for running in self._running.values():
                 running.process.kill()
+            for folder in self._folders:
+                sweep(folder, all_of_them=False)
 
     def _start(self, job: Job, deaths: int) -> None:
         ours, theirs = self._context.Pipe(duplex=False)
@@ -161,9 +171,11 @@ class Searches:
 
 
 def _crashed(running: _Running) -> CaseRecord:
-    code, options = running.process.exitcode or 0, running.job.options
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    reason = "the device's context is gone" if code == LOST else f"the process ended with {how}"
+    """The record of the case that took its process with it."""
+    job, options = running.job, running.job.options
+    trace = trace_of(job.out, job.op)
+    death = told(job.op, running.process.exitcode, trace.read_text(errors="replace") if trace.exists() else "")
     engine = chosen_engine(options.engine)
     case = Case.parse(running.at)
-    return blank_record(case, None, "", options.provider, engine, options.tier, Status.CRASHED, reason)
+    record = blank_record(case, None, "", options.provider, engine, options.tier, death.status, death.reason)
+    return ledger_of(options.waivers).applied(record)

@@ -83,6 +83,8 @@ def symptom_of(record: CaseRecord) -> str:
     """What is red about a record: its status and first failed check, or the error; empty for a green one."""
     if record.status in GREEN:
         return ""
+    if record.status is Status.TIMED_OUT:
+        return record.status.value
     failed = next((check.name for check in record.checks if not check.passed), record.reason.partition(":")[0])
     return f"{record.status.value}: {failed}"
 

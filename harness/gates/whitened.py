@@ -35,6 +35,9 @@ PEER_MINIMUM = 128
 PEER_SPREADS = 5.0
 """Standard deviations of the rms itself, 1 / sqrt(2n) for n independent elements, granted on top: 3e-7 a side."""
 
+MOST_SHARED = 1.0
+"""Parts of a row's variance that its errors can have in common."""
+
 USES = (0.3, 1.0, 10.0, 100.0, 1e4, 1e6)
 """Levels of a picture of errors, in units of the limit."""
 
@@ -61,6 +64,14 @@ class Whitened:
     """float64 like sigma, for the torch peer, which sums in one known order; None: sigma holds for it, too."""
     model_holds: bool = True
     """False for degenerate inputs (coherent roundings): then the bound alone is gated."""
+
+    def __post_init__(self) -> None:
+        """ValueError for shares above 1: they would widen a row's spread, and so blind the gates, without limit."""
+        if self.share is not None and bool((self.share - MOST_SHARED > torch.finfo(torch.float32).eps).any()):
+            raise ValueError(
+                f"the model shares {float(self.share.nan_to_num(0).max()):.3g} of a row's variance among its "
+                "elements, and there is no more than {MOST_SHARED:g}; leave elements out whose error is known"
+            )
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:
         """Positions of non-finite values, hard bound, largest |z|, worst-row t."""
@@ -175,7 +186,8 @@ class Whitened:
         rounds = z[self.visible & (self.sigma > 0)]
         if not rounds.numel() or not bool(rounds.isfinite().all()):
             return {}
-        return {"rms_z": float(rounds.square().mean().sqrt()), "mean_z": float(rounds.mean())}
+        rms = float(rounds.square().mean().sqrt())
+        return {"rms_z": rms, "mean_z": float(rounds.mean()), "elements": float(rounds.numel())}
 
     def _worst_row(self, output: str, z: torch.Tensor) -> Verdict:
         rounds = self.visible & (self.sigma > 0)
@@ -191,10 +203,11 @@ class Whitened:
         row = _first(t == worst)
         name = ", ".join(map(str, row))
         detail = f"worst row {name}: t = {worst:.3g}, rms z = {float(mean_square[row]) ** 0.5:.3g}"
+        metrics = {"rows": float(long.sum())}
         if worst <= WORST_ROW_T:
-            return Verdict("worst-row", True, detail, worst, WORST_ROW_T, reason)
+            return Verdict("worst-row", True, detail, worst, WORST_ROW_T, reason, metrics=metrics)
         column = int(z[row].abs().argmax())
-        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (*row, column))
+        return Verdict("worst-row", False, detail, worst, WORST_ROW_T, reason, output, (*row, column), metrics)
 
 
 def _first(mask: torch.Tensor) -> tuple[int, ...]:

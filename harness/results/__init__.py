@@ -31,6 +31,7 @@ from rocassay.harness.results.schema import (
     Cell,
     Check,
     Coordinate,
+    FalseAlarms,
     Model,
     Picture,
     ResultsError,
@@ -39,7 +40,7 @@ from rocassay.harness.results.schema import (
     Shard,
     Status,
 )
-from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, usage, worst_usage
+from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, strongest, usage, worst_usage
 from rocassay.harness.results.writer import ResultsWriter, move_aside, set_aside_cut_tail
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Coordinate",
     "EvalHeader",
     "Evaluation",
+    "FalseAlarms",
     "Fingerprint",
     "Finish",
     "Measures",
@@ -82,6 +84,7 @@ __all__ = [
     "read",
     "seconds_of",
     "set_aside_cut_tail",
+    "strongest",
     "summary",
     "usage",
     "worst_usage",

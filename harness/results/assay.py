@@ -8,7 +8,17 @@ from pathlib import Path
 
 from rocassay.harness.results.accuracy import AccuracyRecord, EvalHeader, Evaluation, QuestionRecord, latest
 from rocassay.harness.results.lines import parse
-from rocassay.harness.results.schema import GREEN, RAN, CaseRecord, Cell, ResultsError, RunEnd, RunHeader, Status
+from rocassay.harness.results.schema import (
+    GREEN,
+    RAN,
+    CaseRecord,
+    Cell,
+    FalseAlarms,
+    ResultsError,
+    RunEnd,
+    RunHeader,
+    Status,
+)
 
 
 @dataclass(slots=True)
@@ -42,6 +52,11 @@ class Assay:
         """Records with an injected fault."""
         return [record for record in self.records if record.fault is not None]
 
+    @property
+    def false_alarms(self) -> FalseAlarms | None:
+        """What the last run expected of healthy kernels; None where it was given no calibration."""
+        return self.headers[-1].false_alarms if self.headers else None
+
     def missing_cells(self) -> list[Cell]:
         """Expected cells in which no case ran to its end."""
         ran = {(r.op, r.arch, r.fp8, r.block_size, r.engine) for r in self.cases if r.status in RAN}
@@ -59,11 +74,32 @@ class Assay:
         there, count = {shard.number for shard in merged}, max((shard.count for shard in merged), default=0)
         return [number for number in range(1, count + 1) if number not in there]
 
+    @property
+    def _is_part_of_power(self) -> bool:
+        """Whether power was measured in a shard: the case that sees a fault may lie in another one."""
+        return any(header.power and header.shard is not None for header in self.headers)
+
     def undrilled(self) -> list[str]:
         """Faults whose drill was asked for and that no record shows red."""
+        if self._is_part_of_power:
+            return []
         asked = dict.fromkeys(name for header in self.headers for name in header.drills)
         red = {record.fault for record in self.drills if record.status is Status.FAILED}
         return [name for name in asked if name not in red]
+
+    def blind_drills(self) -> list[str]:
+        """Drills that did not show what they owe, in words.
+
+        Where power was measured a fault owes one case per op and block size, else every case.
+        """
+        if self._is_part_of_power:
+            return []
+        if not any(header.power for header in self.headers):
+            blind = sum(record.status is not Status.FAILED for record in self.drills)
+            return [f"{blind} drill cases did not go red"] if blind else []
+        seen = {_spot(record) for record in self.drills if record.status is Status.FAILED}
+        blind_spots = dict.fromkeys(spot for record in self.drills if (spot := _spot(record)) not in seen)
+        return [f"fault {fault} is seen by no case of {op} at block size {size}" for fault, op, size in blind_spots]
 
     def _may_be_absent(self, record: CaseRecord) -> bool:
         """Whether the record was not run and the matrix does not ask for it."""
@@ -74,7 +110,6 @@ class Assay:
         """Every reason, in words, for which the verdict is red; empty means green."""
         reasons = list(self.problems)
         red = [record for record in self.cases if record.status not in GREEN and not self._may_be_absent(record)]
-        blind = [record for record in self.drills if record.status is not Status.FAILED]
         missing, cut, undrilled = self.missing_cells(), self.unrecorded(), self.undrilled()
         if all(record.status is Status.NOT_RUN for record in self.records) and not self.evaluations:
             reasons.append("no case ran")
@@ -89,13 +124,16 @@ class Assay:
             reasons.append(f"{cut} planned cases left no record: the run was cut short")
         if not self.ended:
             reasons.append("the run did not come to its end; `rocassay run --resume` completes it")
-        if blind:
-            reasons.append(f"{len(blind)} drill cases did not go red")
+        reasons += self.blind_drills()
         if undrilled:
             reasons.append(f"faults without a red drill: {', '.join(undrilled)}")
         repeated = {found.header.repeats for found in self.evaluations.values()}
         last = latest(found for found in self.evaluations.values() if found.header.run_id not in repeated)
         return reasons + [reason for found in last if (reason := _why_red(found))]
+
+
+def _spot(record: CaseRecord) -> tuple[str | None, str, int]:
+    return (record.fault, record.op, record.block_size)
 
 
 def _why_red(found: Evaluation) -> str:

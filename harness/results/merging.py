@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rocassay.harness.results.assay import Assay, read
-from rocassay.harness.results.schema import ResultsError, RunEnd, RunHeader, Shard
+from rocassay.harness.results.schema import FalseAlarms, ResultsError, RunEnd, RunHeader, Shard
 
 LIKE = ("tier", "provider", "engine", "commit")
 """What shards of one run have in common."""
@@ -116,8 +116,24 @@ def _header(parts: Sequence[_Part]) -> RunHeader:
             "drills": tuple(dict.fromkeys(name for header in headers for name in header.drills)),
             "shard": None,
             "merged": tuple(part.shard for part in parts),
+            "false_alarms": _false_alarms([part.header.false_alarms for part in parts]),
             "versions": _versions(headers),
             "device": _joined(header.device for header in headers),
+        }
+    )
+
+
+def _false_alarms(shards: Sequence[FalseAlarms | None]) -> FalseAlarms | None:
+    """Of all shards together; None unless every one was given a calibration."""
+    told = [one for one in shards if one is not None]
+    if len(told) < len(shards):
+        return None
+    checks = dict.fromkeys(check for one in told for check in one.a_run)
+    return told[0].model_copy(
+        update={
+            "source": _joined(one.source for one in told),
+            "cases": sum(one.cases for one in told),
+            "a_run": {check: sum(one.a_run.get(check, 0.0) for one in told) for check in checks},
         }
     )
 

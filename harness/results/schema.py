@@ -178,6 +178,9 @@ class CaseRecord(Model):
     """One sentence: why the status is that."""
     checks: tuple[Check, ...] = ()
     """Every gate and probe."""
+    customary: dict[str, float] = Field(default_factory=dict)
+    """What other projects' rules say of floating-point outputs, in units of their limits: above 1 they would have
+    failed the case. Recorded for comparison, not judged."""
     first_wrong: Coordinate | None = None
     """The worst news, in storage terms."""
     picture: Picture | None = None
@@ -193,6 +196,8 @@ class CaseRecord(Model):
     was launched in several specialisations has one digest of all. Under one engine equal digests mean equal code."""
     digest: str = ""
     """Digest of the inputs: equal on every machine for equal case ids."""
+    produced: str = ""
+    """Digest of the outputs: runs of a case with equal ones gave the same bits; empty where nothing was produced."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of everything that computed."""
     device: str = ""
@@ -239,6 +244,31 @@ class Shard(Model):
         return f"shard {self.number} of {self.count} (plan {self.plan})"
 
 
+class FalseAlarms(Model):
+    """How often the checks of a run are expected to be red although every kernel is healthy, by a calibration."""
+
+    source: str
+    """File of the calibration."""
+    cases: int
+    """Cases of the run of a kind that was calibrated; the others are not counted."""
+    a_run: dict[str, float]
+    """Expected in this run, by check."""
+    runs_per_year: int
+    """Such runs in a year."""
+
+    @property
+    def total(self) -> float:
+        """Expected in this run, of all checks."""
+        return sum(self.a_run.values())
+
+    def __str__(self) -> str:
+        a_year = self.total * self.runs_per_year
+        return (
+            f"false alarms to be expected: {self.total:.2g} in a run of these {self.cases} calibrated cases, "
+            f"{a_year:.2g} in {self.runs_per_year} of them a year ({self.source})"
+        )
+
+
 class RunHeader(Model):
     """First line of a run: what was asked for."""
 
@@ -264,12 +294,17 @@ class RunHeader(Model):
     """Cases that were collected for this run, without drills."""
     drills: tuple[str, ...] = ()
     """Faults whose drill must go red in this run."""
+    power: bool = False
+    """Whether every case that applies was drilled: then some may be blind, as long as each fault is seen in one case
+    per op and block size."""
     resumed: bool = False
     """Whether records of an earlier, interrupted part precede this line."""
     shard: Shard | None = None
     """The part of the selection that this run was given; None for a whole one."""
     merged: tuple[Shard, ...] = ()
     """The shards whose files were joined into this one; those that are not among them are missing."""
+    false_alarms: FalseAlarms | None = None
+    """What is expected of healthy kernels; None where no calibration was given."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of everything that computes."""
     device: str = ""

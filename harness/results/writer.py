@@ -6,15 +6,15 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rocassay.harness.results.lines import Record
-from rocassay.harness.results.schema import ResultsError
+from rocassay.harness.results.schema import Model, ResultsError
 
 
 class ResultsWriter:
     """Appends lines to one file; a line is on the file as soon as `append` returns."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, resume: str = "rocassay run --resume") -> None:
+        """`resume`: the command that continues what was cut short."""
+        self.path, self._resume = path, resume
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -22,7 +22,7 @@ class ResultsWriter:
             raise ResultsError(f"cannot open {path}: {error.strerror}; choose another --out") from error
         self.lines = 0
 
-    def append(self, line: Record) -> None:
+    def append(self, line: Model) -> None:
         """Write one whole line or, when the disk refuses, nothing of it.
 
         Raises ResultsError when the file cannot take the line; all earlier lines stay intact.
@@ -35,7 +35,7 @@ class ResultsWriter:
             self._cut_back(size)
             raise ResultsError(
                 f"cannot append to {self.path}: {error.strerror}; the {self.lines} records of this run are safe, "
-                "free some space and continue with `rocassay run --resume`"
+                f"free some space and continue with `{self._resume}`"
             ) from error
         self.lines += 1
 

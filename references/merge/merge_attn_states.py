@@ -133,15 +133,17 @@ def _output(prefix: torch.Tensor, suffix: torch.Tensor, weights: _Weights) -> Mo
     products = ((first, rounded(weights.prefix) * before), (second, rounded(weights.suffix) * after))
     own = sum(size.square() * inexact(product) for size, product in products) * (ROUNDING_RMS * U32) ** 2
     variance = common.sum(dim=0) + own + output_rms(value, torch.float32, before, after).square()
+    drawn = variance > 0
     if dtype is not torch.float32:
         # Where an operand absorbs the other, earlier errors vanish with it; where there are none, the rounding is
         # known, too: the mean of two neighbours is a tie.
-        known = absorbed(value, dtype, before, after) | (variance == 0)
+        known = absorbed(value, dtype, before, after) | ~drawn
         error = (rounded(value, dtype) - value).square()
         variance = torch.where(known, error, variance + rounding_rms(value, dtype).square())
+        drawn &= ~known
     sigma = torch.where(weights.copied, 0.0, variance.sqrt())
-    # An element whose rounding is known to be none has no error that it could share.
-    shares = torch.where(variance > 0, common / variance, 0.0).mean(dim=-1).square().sum(dim=0)
+    # Of an element whose rounding is known no error is drawn that it could share.
+    shares = torch.where(drawn, common / variance, 0.0).mean(dim=-1).square().sum(dim=0)
     return Modelled(value, sigma, _output_bound(first, second, value, before - after, weights, dtype), shares)
 
 

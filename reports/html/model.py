@@ -95,6 +95,8 @@ class Page:
     rows: dict[str, object]
     limits: tuple[Limit, ...]
     budget: Budget
+    calibrated: str
+    """False alarms to be expected by measurement; empty where no calibration was given."""
     schema: str
     source: str
 
@@ -132,6 +134,7 @@ def page(assay: Assay, base: Assay | None = None, trends: Sequence[Trend] = ()) 
         rows=encode(assay.records),
         limits=tuple(limits(assay.records)),
         budget=budget(assay.cases),
+        calibrated=str(assay.false_alarms or ""),
         schema=", ".join(sorted({str(line.schema_version) for line in _lines(assay)})),
         source=str(assay.path),
     )

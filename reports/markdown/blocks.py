@@ -27,6 +27,8 @@ def of_verdict(assay: Assay) -> Block:
     told = [f"<p>{counts}"]
     if said.drills[1]:
         told.append(f"; {said.drills[0]:,} of {counted(said.drills[1], 'drill case')} red, as they must be")
+    if assay.false_alarms:
+        told.append(f"; {code(str(assay.false_alarms))}")
     head = f"# {MARKS[said.word]} {said.word}\n\n<p>{code(said.sentence)}</p>\n{''.join(told)}</p>\n"
     reasons = [f"<li>{code(reason)}</li>\n" for reason in said.reasons]
     return Block(f"{head}<ul>\n" if reasons else head, reasons, "</ul>\n\n" if reasons else "\n", more=_LI_MORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +42,16 @@ class Cache:
     lists: Lists
 
 
-def planar_cache(stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str, block_size: int) -> Cache:
-    """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity."""
+def planar_cache(
+    stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str, block_size: int, *, planted: bool = True
+) -> Cache:
+    """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity.
+
+    `planted`: whether needles are added to the keys.
+    """
     layout, pages = planar_584(block_size), lists.capacity // block_size
     used = lists.used
-    records = _records(stream, lists, q, fp8)
+    records = _records(stream, lists, q, fp8, lists.needles() if planted else {})
     flat = _poisoned(fp8, block_size, pages)
     layout.pack(records, used, flat)
     unread = np.ones((pages, layout.page_bytes), dtype=np.uint8)
@@ -54,11 +60,13 @@ def planar_cache(stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str,
     return Cache(torch.from_numpy(flat.reshape(shape)), torch.from_numpy(unread.reshape(shape) == 1), lists)
 
 
-def _records(stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str) -> NDArray[np.uint8]:
+def _records(
+    stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str, planted: Mapping[int, tuple[int, float]]
+) -> NDArray[np.uint8]:
     """uint8 [N, 584] of the used slots, ascending; two of them hold a NaN, which must count as 0."""
     used, fmt = lists.used, format_of(fp8)
     number = {int(slot): index for index, slot in enumerate(used)}
-    needles = [(number[slot], needle) for slot, needle in lists.needles().items()]
+    needles = [(number[slot], needle) for slot, needle in planted.items()]
     values = stream.child("values").gaussian((len(used), HEAD_DIM)) + directions(q, needles, len(used))
     records = np.zeros((len(used), RECORD), dtype=np.uint8)
     records[:, :NOPE] = clamping_encode(values[:, :NOPE] * (fmt.scaling_max / 8), fmt)

@@ -1,7 +1,8 @@
 """Inputs of the sparse attention family: ragged index lists, queries, needles, sinks, and how outputs are judged.
 
 Recipes: `tagged` (contiguous; slot 0 belongs to nobody), `padded` (every free stride padded; slot 0 is listed),
-`wide` (row or page strides that carry offsets past 2^31). Whatever nobody lists is poison.
+`wide` (row or page strides that carry offsets past 2^31), `random` (as `tagged`, but no needles: keys as tests usually
+draw them, to compare gates on). Whatever nobody lists is poison.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.results import Coordinate
 from rocassay.references.attention.softmax import Attended
 
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", "random")
+UNPLANTED = "random"
+"""Recipe whose keys hold no needles."""
+
 GARBAGE = 10**9
 """An index beyond every cache: it must be skipped."""
 

@@ -1,7 +1,8 @@
 """Inputs of persistent MLA decode: requests, their plan in poisoned buffers, latent caches, queries with padding heads.
 
 Recipes: `tagged` (contiguous), `padded` (every free stride padded), `wide` (page strides that carry offsets past
-2^31). Whatever nobody may read is poison: padding heads, pages of nobody, tails of pages, tails of the plan's buffers.
+2^31), `random` (contiguous, and no needles in the keys). Whatever nobody may read is poison: padding heads, pages of
+nobody, tails of pages, tails of the plan's buffers.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from rocassay.harness.inputs import Placement, Stream
 from rocassay.kernels.persistent.buffers import Buffers, Sizes
 from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, write
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
-from rocassay.suites.kernels.attention_inputs import directions, on_grid
+from rocassay.suites.kernels.attention_inputs import UNPLANTED, directions, on_grid
 
 KEY_DIM, VALUE_DIM = 576, 512
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", UNPLANTED)
 STALE = -7
 """What the plan's buffers hold where the planner wrote nothing: read as a position, it lies before the buffer."""
 
@@ -157,7 +158,8 @@ def latents(stream: Stream, batch: Batch, case: Case, heads: int, width: int) ->
     total = max(pages + 3, WIDE_PAGES if case.recipe == "wide" else 0)
     order = stream.child("pages").permutation(total)
     real = on_grid(stream.child("q").gaussian((batch.tokens, heads, KEY_DIM)))
-    keys = on_grid(stream.child("keys").gaussian((sum(batch.kv_lens), KEY_DIM)) + _needles(batch, real))
+    needles = 0.0 if case.recipe == UNPLANTED else _needles(batch, real)
+    keys = on_grid(stream.child("keys").gaussian((sum(batch.kv_lens), KEY_DIM)) + needles)
     scales = SCALES[case.fp8]
     q = poisoned((batch.tokens, width, KEY_DIM), q_type, case.fp8)
     q[:, real_heads(heads, width)] = stored(real, q_type, case.fp8, scales[0])

@@ -24,6 +24,7 @@ from rocassay.suites.kernels.attention_axes import ARCHES, EXTRA_BLOCK_SIZE, FP8
 from rocassay.suites.kernels.attention_cache import HEAD_DIM, Cache, cache_placement, move_pages, planar_cache
 from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
+    UNPLANTED,
     Lists,
     draw_lists,
     headed,
@@ -152,7 +153,7 @@ def _cache(
     named = sum(item if isinstance(item, int) else 1 for shape in shapes for item in shape)
     pages = -(-max(named + 20, beyond + 1) // block_size) + 1
     lists: Lists = draw_lists(stream, shapes, pages * block_size, first=case.recipe == "padded")
-    return planar_cache(stream, lists, q, fp8, block_size)
+    return planar_cache(stream, lists, q, fp8, block_size, planted=case.recipe != UNPLANTED)
 
 
 def _workspaces(case: Case, tokens: int) -> dict[str, torch.Tensor]:

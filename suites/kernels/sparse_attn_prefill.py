@@ -22,6 +22,7 @@ from rocassay.references.attention import sparse_attn_prefill as reference
 from rocassay.suites.kernels.attention_axes import ARCHES
 from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
+    UNPLANTED,
     Lists,
     directions,
     draw_lists,
@@ -104,7 +105,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
     tokens = len(lists.rows)
     q = queries(stream, (tokens, heads, dim))
     rows = stream.child("kv").gaussian((lists.capacity, dim))
-    rows = on_grid(rows + directions(q, lists.needles().items(), lists.capacity))
+    needles = {} if case.recipe == UNPLANTED else lists.needles()
+    rows = on_grid(rows + directions(q, needles.items(), lists.capacity))
     unlisted = np.ones(lists.capacity, dtype=bool)
     unlisted[lists.used] = False
     rows[unlisted] = np.nan

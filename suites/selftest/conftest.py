@@ -10,6 +10,9 @@ import pytest
 from rocassay.harness import judge, ops
 from rocassay.harness.faults import fault
 from rocassay.suites.selftest.children import Children
+from rocassay.suites.selftest.commandline import rocassay
+
+__all__ = ["children", "registry", "rocassay"]
 
 
 @pytest.fixture

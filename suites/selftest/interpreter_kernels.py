@@ -87,6 +87,16 @@ def sum_all(x, out):
 
 
 @triton.jit
+def sum_beyond(x, out):
+    tl.store(out, tl.sum(tl.load(x + tl.arange(0, 16)), 1))
+
+
+@triton.jit
+def scan_beyond(x, out):
+    tl.store(out + tl.arange(0, 16), tl.cumsum(tl.load(x + tl.arange(0, 16)), -2))
+
+
+@triton.jit
 def atomic_into(x, out):
     tl.atomic_add(out, tl.load(x))
 

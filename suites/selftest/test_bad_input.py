@@ -25,6 +25,8 @@ COMPLAINTS = {
     "unknown tier": ((*RUN, "--tier", "slow"), "tier 'slow' is unknown; use one of quick, full, nightly"),
     "block size 0": ((*RUN, "--block-size", "0"), "block size 0 is not a positive number of tokens"),
     "negative seed": ((*RUN, "--seed", "-1"), "seed -1 is negative"),
+    "a negative time": ((*RUN, "--case-timeout", "-1"), "-1 s is no limit for a case; use a number of seconds"),
+    "no number of GiB": ((*RUN, "--case-memory", "nan"), "nan GiB is no limit for a case; use a number of GiB"),
     "no seed": ((*RUN, "--seeds", "0"), "0 seeds leave nothing to run"),
     "no such op": ((*RUN, "--op", "nope"), "no case of tier quick matches the filters; `rocassay list`"),
     "filters that exclude each other": ((*RUN, "--op", NAME, "--arch", "gfx950"), "no case of tier quick matches"),

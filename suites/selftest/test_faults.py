@@ -14,6 +14,7 @@ from rocassay.harness.cases import Selection
 from rocassay.harness.drills import drill_names, select_drills, verdict_of
 from rocassay.harness.faults import ChangeSource, Fault, UnknownFault, catalogue, fault_named, register
 from rocassay.harness.faults.source import StaleFault, mutated, rewrite
+from rocassay.harness.ops import select_cases
 from rocassay.harness.options import Options
 from rocassay.harness.results import Check, Status
 from rocassay.suites.selftest.toys import record, toy_fault
@@ -164,6 +165,47 @@ def test_a_drill_that_is_red_for_undeclared_reasons_only_is_blind_and_says_which
 
 def test_a_drill_that_is_red_for_a_declared_reason_counts():
     assert verdict_of(toy_fault(), failed("canary", "bytes")).status is Status.FAILED
+
+
+def moved(statistic: float | None, limit: float, name: str = "bytes"):
+    check = Check(name=name, kind="gate", passed=False, statistic=statistic, limit=limit)
+    return record(status=Status.FAILED, checks=(check,))
+
+
+@pytest.mark.parametrize(
+    ("statistic", "status"), [(119.0, Status.BLIND), (120.0, Status.FAILED), (None, Status.FAILED)]
+)
+def test_a_gate_must_be_moved_to_ten_times_its_limit(statistic: float | None, status: Status):
+    verdict = verdict_of(toy_fault(), moved(statistic, 12.0))
+    assert verdict.status is status
+    assert ("moves bytes to 9.9 times its limit" in verdict.reason) is (status is Status.BLIND)
+
+
+def test_an_exact_gate_has_no_noise_to_stand_out_from():
+    assert verdict_of(toy_fault(), moved(1.0, 0.0)).status is Status.FAILED
+
+
+def test_only_declared_checks_show_the_fault():
+    weak, strong = moved(20.0, 12.0).checks, moved(1e6, 1.0, "bound").checks
+    both = record(status=Status.FAILED, checks=(*weak, *strong))
+    assert verdict_of(toy_fault(), both).status is Status.BLIND
+
+
+def test_measuring_power_drills_every_case_that_applies():
+    fault = catalogue()[0]
+    cases = [case for case in select_cases("quick", Selection()) if case.op in fault.ops and fault.applies(case)]
+    assert [case for _, case in select_drills(Options(faults=(fault.name,), power=True))] == cases
+
+
+def test_a_case_that_is_named_is_drilled_with_every_fault_of_its_op():
+    fault, case = next((f, c) for f, c in select_drills(Options()) if any(not g.applies(c) for g in _of(c.op)))
+    assert fault in _of(case.op)
+    asked = select_drills(Options(cases=(str(case),)))
+    assert {found.name for found, _ in asked} == {found.name for found in _of(case.op)}
+
+
+def _of(op: str) -> list[Fault]:
+    return [fault for fault in catalogue() if op in fault.ops and fault.visible_on("interpreter")]
 
 
 @pytest.mark.parametrize("status", [Status.CRASHED, Status.NOT_RUN, Status.INVALID])

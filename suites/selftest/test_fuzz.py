@@ -223,7 +223,7 @@ def test_a_case_that_kills_its_process_is_a_finding_and_the_search_goes_on(child
     assert done.code == 1, done
     (searched,) = json.loads(done.out)["ops"]
     symptoms = {finding["params"]["mode"]: finding["reason"] for finding in searched["findings"]}
-    assert symptoms["dies"] == f"the process ended with signal {signal.SIGKILL.value}"
+    assert f"was killed by {signal.SIGKILL.name}" in symptoms["dies"]
     assert searched["cases"] > 1
     (record,) = [record for record in read(tmp_path / "results.jsonl").cases if record.params["mode"] == "dies"]
     assert (record.status, record.seed) == (Status.CRASHED, 0)

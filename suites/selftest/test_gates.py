@@ -351,6 +351,11 @@ def test_a_peer_is_granted_the_spread_of_its_independent_errors():
     assert common[0] < alone[0]
 
 
+def test_shares_of_more_than_the_whole_variance_are_refused():
+    with pytest.raises(ValueError, match=r"shares 1.5 of a row's variance"):
+        expectation(share=torch.full((ROWS,), 1.5, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("gate", [ExactBytes(torch.zeros(4, dtype=torch.float64)), expectation()], ids=["exact", "z"])
 def test_a_golden_of_another_shape_is_refused_instead_of_broadcast(gate):
     with pytest.raises(ValueError, match="golden of out has shape"):

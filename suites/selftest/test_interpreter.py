@@ -270,6 +270,8 @@ def test_fma_rounds_once(dtype: torch.dtype, step: float):
         (kernels.add_same, torch.float8_e4m3fn, torch.float8_e4m3fn, "convert the operands to fp32"),
         (kernels.less_same, torch.float8_e4m3fnuz, torch.bool, "convert the operands to fp32"),
         (kernels.sum_all, torch.float8_e5m2, torch.float8_e5m2, "convert the operands to fp32"),
+        (kernels.sum_beyond, torch.float32, torch.float32, "1 dimensions has no axis 1"),
+        (kernels.scan_beyond, torch.float32, torch.float32, "1 dimensions has no axis -2"),
         (kernels.atomic_into, torch.bfloat16, torch.bfloat16, "atomic on bf16"),
         (kernels.toward_zero, torch.float32, torch.float16, "toward zero"),
         (kernels.inline_assembly, torch.float32, torch.float32, "another engine"),

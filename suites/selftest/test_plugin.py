@@ -18,7 +18,6 @@ from rocassay.harness.results import CaseRecord, Status, read
 from rocassay.suites.selftest.children import Children, Done
 from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
-    FATAL_BLOCK_SIZE,
     NAME,
     OTHER_BLOCK_SIZE,
     SLOW_BLOCK_SIZE,
@@ -122,22 +121,6 @@ def test_resuming_repeats_a_case_that_crashed(children: Children, tmp_path: Path
     assert children(*words).code == 1
     assert children(*words, "--rocassay-resume").code == 1
     assert lines_by_case(tmp_path) == {case: 2}
-
-
-def test_a_worker_that_dies_leaves_a_crashed_record_and_the_run_goes_on(children: Children, tmp_path: Path):
-    done = toy_run(children, tmp_path, FATAL_BLOCK_SIZE, "-n", 2)
-    assert done.code == 1, done
-    by_mode = {mode: [r for r in records(tmp_path) if r.params["mode"] == mode] for mode in ("fine", "dies", "raises")}
-    assert {mode: len(found) for mode, found in by_mode.items()} == {"fine": 2, "dies": 2, "raises": 2}
-    assert {record.status for record in by_mode["fine"]} == {Status.PASSED}
-    assert {record.status for record in by_mode["dies"] + by_mode["raises"]} == {Status.CRASHED}
-    for record in by_mode["dies"]:
-        assert "worker" in record.reason
-        assert "crashed while running" in record.reason
-        assert record.repro == f"rocassay repro '{record.case}' --engine {record.engine}"
-    assert set(lines_by_case(tmp_path).values()) == {1}
-    assert "cases: 2 passed, 4 crashed" in done.out
-    assert "RED 4 of 6 cases are not green" in done.out
 
 
 def absent(children: Children, out: Path, *sizes: int) -> Done:

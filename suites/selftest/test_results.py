@@ -24,6 +24,7 @@ from rocassay.harness.results import (
     ResultsWriter,
     RunEnd,
     RunHeader,
+    Shard,
     Status,
     finished_keys,
     json_schema,
@@ -255,6 +256,18 @@ def test_a_fault_without_a_red_drill_is_named(tmp_path: Path):
     assert assay.undrilled() == ["unseen", "crashed"]
     assert "faults without a red drill: unseen, crashed" in assay.red_reasons()
     assert "1 drill cases did not go red" in assay.red_reasons()
+
+
+def test_where_power_is_measured_a_fault_owes_one_sighted_case_per_op_and_block_size(tmp_path: Path):
+    seen, blind = (record(status=status, fault="f") for status in (Status.FAILED, Status.BLIND))
+    elsewhere = blind.model_copy(update={"case": "other", "block_size": 64})
+    top = header(drills=("f",), power=True)
+    both = read(written(tmp_path / "a", top, record(), seen, blind.model_copy(update={"case": "other"}), end()))
+    assert both.red_reasons() == []
+    alone = read(written(tmp_path / "b", top, record(), seen, elsewhere, end()))
+    assert alone.red_reasons() == [f"fault f is seen by no case of {seen.op} at block size 64"]
+    part = header(drills=("f",), power=True, shard=Shard(number=1, count=2, plan="p", selected=2))
+    assert read(written(tmp_path / "c", part, record(), blind, end())).red_reasons() == []
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from rocassay.harness.arch import Target
@@ -25,6 +27,10 @@ from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunEnd, RunHe
 
 ROWS, COLUMNS = 4, 96
 UNTOUCHED = -7.0
+PR_SET_NAME = 15
+"""Names the process, as others see it (Linux, prctl(2))."""
+ENDLESS = 60
+"""Seconds that what hangs would take: a run that fails to end it is red and not endless itself."""
 NAP = 0.05
 """Seconds that the mode `slow` takes."""
 
@@ -62,6 +68,42 @@ def double(x: torch.Tensor, out: torch.Tensor) -> None:
     torch.mul(x[:, :-1], 2, out=out[:, :-1])
 
 
+def segfaults() -> None:
+    ctypes.string_at(0)
+
+
+def hangs() -> None:
+    end = time.monotonic() + ENDLESS
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def hangs_in_c() -> None:
+    # PyDLL keeps the interpreter's lock, and no signal ends the wait for a mutex that this thread holds.
+    mutex, library = ctypes.create_string_buffer(256), ctypes.PyDLL(None)
+    library.prctl(PR_SET_NAME, b"hangs_in_c")
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_timedlock(mutex, (ctypes.c_long * 2)(int(time.time()) + ENDLESS, 0))
+
+
+def takes_all_memory() -> None:
+    torch.ones(2**40)
+
+
+def takes_all_memory_in_numpy() -> None:
+    np.ones(2**40)
+
+
+HOSTILE: Mapping[str, Callable[[], None]] = {
+    "segfaults": segfaults,
+    "hangs": hangs,
+    "hangs_in_c": hangs_in_c,
+    "takes_all_memory": takes_all_memory,
+    "takes_all_memory_in_numpy": takes_all_memory_in_numpy,
+}
+"""Modes that would take a process along, with what they do."""
+
+
 def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
     """The launcher: right in the modes `fine` and `slow`, and in the others as bad as it can be."""
     if variant == "slow":
@@ -70,6 +112,8 @@ def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if variant == "raises":
         raise ZeroDivisionError("the toy broke")
+    if variant in HOSTILE:
+        HOSTILE[variant]()
     double(x, out)
     if variant == "wrong":
         out[2, 5] += 1

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rocassay.harness.arena import DENSE_LIMIT, unmapped
 from rocassay.harness.engines.isa.cells import QUAD, Cells
 from rocassay.harness.engines.isa.state import Bits, Ints
 
@@ -139,7 +140,8 @@ class Twin:
     def __init__(self, first: Segment, number: int, undefined: Collection[str], junk: int) -> None:
         self.first, self.number = first, number
         length = len(first.data)
-        whole = np.empty(length + 2 * QUAD, np.uint8)
+        room = length + 2 * QUAD
+        whole = np.frombuffer(unmapped(room), np.uint8) if room > DENSE_LIMIT else np.empty(room, np.uint8)
         begin = (first.data.ctypes.data - whole.ctypes.data) % QUAD
         self.store: NDArray[np.uint8] = whole[begin : begin + length]
         self._begin = first.start // PIECE

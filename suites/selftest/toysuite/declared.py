@@ -13,7 +13,7 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.faults import ChangeVariant
 from rocassay.harness.faults import register as declare
 from rocassay.harness.ops import Matrix, Op, Tier, expect, register
-from rocassay.suites.selftest.toys import toy_fault, toy_op
+from rocassay.suites.selftest.toys import HOSTILE, toy_fault, toy_op
 from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
     FATAL,
@@ -31,7 +31,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     sizes = (EXPECTED_BLOCK_SIZE, OTHER_BLOCK_SIZE)
     yield from cross(NAME, **axes, block_sizes=sizes, mode=("fine",), number=range(3))
     yield from cross(NAME, **axes, block_sizes=(SLOW_BLOCK_SIZE,), mode=("slow",), number=range(SLOW_CASES))
-    yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=("fine", "dies", "raises"), number=range(2))
+    modes = ("dies", "raises", *HOSTILE)
+    yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=modes, number=(0,))
+    yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=("fine",), number=range(len(modes)))
 
 
 class Absent:

@@ -1,0 +1,259 @@
+"""An op on trial: its cases in health, then each mutant against those that execute its line, until one is red."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rocassay.harness.cases import Case
+from rocassay.harness.errors import RocassayError
+from rocassay.harness.judge import Judge, remember
+from rocassay.harness.mutants.injection import injected
+from rocassay.harness.mutants.lines import Lines, executed
+from rocassay.harness.mutants.machinecode import MachineCode
+from rocassay.harness.mutants.mutant import Mutant
+from rocassay.harness.mutants.reach import reach_of
+from rocassay.harness.ops import Op
+from rocassay.harness.results import GREEN, CaseRecord, Status
+from rocassay.harness.results.mutants import Fate, MutantRecord
+
+HANG_FACTOR = 20.0
+"""Times the healthy seconds of a case after which a mutant of it counts as hung."""
+
+HANG_SECONDS = 2.0
+"""Seconds on top, for cases that take next to none."""
+
+EXCEPTION = "exception"
+"""What killed a mutant that raises on some cases only."""
+
+
+class BaselineRed(RocassayError):
+    """The unmutated op is not green: its mutants cannot be judged."""
+
+
+class Hung(BaseException):
+    """Time is up. No Exception: nothing between the kernel and the trial may take it for the kernel's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """A case on which the unmutated op is green."""
+
+    case: Case
+    seconds: float
+    """Launch and judgement."""
+    lines: Lines | None
+    """Lines of kernels that it executes; None where the engine cannot tell."""
+
+    def reaches(self, mutant: Mutant) -> bool:
+        """Whether the case may notice the mutant at all."""
+        file = mutant.function.file
+        return self.lines is None or any((file, line) in self.lines for line in mutant.statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutant, and why."""
+
+    fate: Fate
+    check: str = ""
+    case: str = ""
+    detail: str = ""
+    customary: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What other projects' rules say of the outputs."""
+
+
+def spread(cases: Iterable[Case]) -> list[Case]:
+    """The cases in an order in which neighbours differ in chip, flavour and page size."""
+    groups: dict[tuple[str, str, int], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.arch, case.fp8, case.block_size), []).append(case)
+    rows = itertools.zip_longest(*groups.values())
+    return [case for row in rows for case in row if case is not None]
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Generator[None, None, None]:
+    """While open, this process's main thread gets Hung after that long, and again every second."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise Hung
+
+    former = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, former)
+
+
+class Trial:
+    """Judges mutants of one op in this process."""
+
+    def __init__(
+        self,
+        op: Op,
+        cases: Sequence[Case],
+        judge: Judge,
+        *,
+        source: str,
+        codegen: bool = False,
+        rules: bool = False,
+        then: Callable[[], Trial] | None = None,
+    ) -> None:
+        """Runs every case in health first; BaselineRed unless all that this engine can run are green.
+
+        `source`: digest of what is judged, for the records. `codegen`: compare the machine code of survivors.
+        `rules`: show a killed mutant's outputs to other projects' rules, too, on every case until each has failed one.
+        `then`: begins the trial on another engine, of mutants that no case reaches on this one.
+        """
+        self.op, self.spoiled = op, False
+        self._then, self._rules = then, rules
+        self._second: Trial | None = None
+        self._judge, self._source = judge, source
+        self._functions = reach_of(op.launcher).functions
+        self._code = MachineCode(self._functions) if codegen else None
+        self._kills = Counter[Case]()
+        remember(len(cases))
+        self.healthy = tuple(self._baseline(spread(cases)))
+        if not self.healthy:
+            raise BaselineRed(f"no case of {op.name} runs on engine {judge.engine.name}; choose another --engine")
+
+    def _baseline(self, cases: Sequence[Case]) -> Iterator[Healthy]:
+        # What a process does once, at its first launch, is no part of a case's seconds.
+        self._judge(cases[0])
+        for case in cases:
+            record = self._judge(case)
+            if record.status in GREEN:
+                yield Healthy(case, record.timings["run"] + record.timings["judge"], self._lines(case))
+            elif record.status is not Status.NOT_RUN:
+                raise BaselineRed(f"{case} is {record.status.value} without any mutant: {record.reason}")
+
+    def _lines(self, case: Case) -> Lines | None:
+        """Lines that the case executes. A run of its own: being watched takes several times as long."""
+        if self._judge.engine.name != "interpreter":
+            return None
+        with executed({function.file for function in self._functions}) as lines:
+            self._judge(case)
+        return lines
+
+    def __call__(self, mutant: Mutant) -> MutantRecord:
+        """The mutant's record. Afterwards `spoiled` tells whether this process can judge no more."""
+        start = time.perf_counter()
+        reached = [healthy for healthy in self.healthy if healthy.reaches(mutant)]
+        if self._then and not reached:
+            return self._elsewhere(mutant, self._then)
+        reached.sort(key=lambda healthy: -self._kills[healthy.case])
+        with injected(mutant, self._functions):
+            verdicts = list(self._verdicts(reached))
+            customary = self._customary(verdicts, reached[len(verdicts) :]) if self._rules else {}
+        verdict = _decided(verdicts) if reached else Verdict("survived", detail="no case executes the line")
+        if verdict.fate == "hung":
+            self.spoiled = not self._sound()
+        if verdict.fate == "survived" and self._code and self._code.same(mutant, [one.case for one in reached]):
+            verdict = Verdict("equivalent", detail="every launch compiles to the same machine code")
+        return MutantRecord(
+            **identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source),
+            fate=verdict.fate,
+            check=verdict.check,
+            case=verdict.case,
+            detail=verdict.detail,
+            customary=customary,
+            reached=None if self.healthy[0].lines is None else len(reached),
+            cases=len(verdicts),
+            seconds=round(time.perf_counter() - start, 4),
+        )
+
+    def _elsewhere(self, mutant: Mutant, then: Callable[[], Trial]) -> MutantRecord:
+        """The record of another engine, which is begun when it is first needed."""
+        try:
+            self._second = self._second or then()
+        except BaselineRed as error:
+            known = identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source)
+            return MutantRecord(**known, fate="error", detail=str(error))
+        record = self._second(mutant)
+        self.spoiled = self._second.spoiled
+        return record
+
+    def _verdicts(self, reached: Iterable[Healthy]) -> Iterator[Verdict]:
+        """What the cases say, one by one, until the mutant's fate is known."""
+        fates: set[Fate] = set()
+        for healthy in reached:
+            verdict = self._verdict(healthy)
+            yield verdict
+            fates.add(verdict.fate)
+            if fates - {"crashed", "survived"} or len(fates) > 1:
+                self._kills[healthy.case] += 1
+                return
+
+    def _customary(self, verdicts: Sequence[Verdict], rest: Iterable[Healthy]) -> dict[str, float]:
+        """The most that each rule says of a killed mutant, in units of its limit."""
+        found: dict[str, float] = {}
+        if not verdicts or verdicts[-1].fate != "killed":
+            return found
+        for verdict in itertools.chain(verdicts, map(self._verdict, rest)):
+            for rule, use in verdict.customary.items():
+                found[rule] = max(use, found.get(rule, 0.0))
+            if not found or min(found.values()) > 1:
+                break
+        return found
+
+    def _verdict(self, healthy: Healthy) -> Verdict:
+        case = str(healthy.case)
+        limit = HANG_FACTOR * healthy.seconds + HANG_SECONDS
+        try:
+            with limited(limit):
+                record = self._judge(healthy.case)
+        except Hung:
+            return Verdict(
+                "hung", case=case, detail=f"ran longer than {limit:.1f} s, {healthy.seconds:.3f} s in health"
+            )
+        if record.status is Status.FAILED:
+            return Verdict("killed", _first_red(record), case, record.reason, record.customary)
+        if record.status is Status.CRASHED:
+            return Verdict("crashed", case=case, detail=record.reason)
+        if record.status in GREEN:
+            return Verdict("survived", customary=record.customary)
+        return Verdict("error", case=case, detail=f"{record.status.value}: {record.reason}")
+
+    def _sound(self) -> bool:
+        """Whether a healthy case is still green; a mutant that is stopped may leave Triton half patched."""
+        quickest = min(self.healthy, key=lambda healthy: healthy.seconds)
+        return self._judge(quickest.case).status in GREEN
+
+
+def _decided(verdicts: Sequence[Verdict]) -> Verdict:
+    """The fate that the last verdict decides; what raises on some cases and not on others has been seen by a run."""
+    fates = {verdict.fate for verdict in verdicts}
+    if fates == {"crashed", "survived"}:
+        crash = next(verdict for verdict in verdicts if verdict.fate == "crashed")
+        return replace(crash, fate="killed", check=EXCEPTION)
+    return verdicts[-1]
+
+
+def _first_red(record: CaseRecord) -> str:
+    return next((check.name for check in record.checks if not check.passed), "")
+
+
+def identity(mutant: Mutant, op: str, engine: str, tier: str, source: str) -> dict[str, Any]:
+    """What a record says of a mutant before it is judged."""
+    return {
+        "op": op,
+        "id": mutant.id,
+        "module": mutant.function.module,
+        "function": mutant.function.name,
+        "line": mutant.line,
+        "operator": mutant.operator,
+        "old": mutant.old,
+        "new": mutant.new,
+        "engine": engine,
+        "tier": tier,
+        "source": source,
+    }
