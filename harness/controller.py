@@ -36,10 +36,12 @@ from rocassay.harness.results import (
     RunHeader,
     Status,
     finished_keys,
+    move_aside,
     read,
     set_aside_cut_tail,
     summary,
 )
+from rocassay.harness.waivers import ledger_of
 
 if TYPE_CHECKING:
     from rocassay.harness.sharding import Plan
@@ -101,6 +103,23 @@ def explain(record: CaseRecord) -> str:
     return "\n".join([*lines, f"  {record.repro}"])
 
 
+def header_of(options: Options, **asked: Any) -> RunHeader:
+    """The first line of a run: what was `asked` of it, by which command and when, and everything that computes it."""
+    chosen = chosen_engine(options.engine)
+    described = chosen.describe()
+    return RunHeader(
+        started=now(),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        tier=options.tier,
+        provider=options.provider,
+        engine=chosen.name,
+        versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
+        device=described.get("device", ""),
+        commit=commit(),
+        **asked,
+    )
+
+
 class Controller:
     """Owns the results file of one run."""
 
@@ -116,6 +135,7 @@ class Controller:
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
+        self._ledger = ledger_of(options.waivers)
         every = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
         self._cases = [case for case in every if plan is None or (str(case), "") in plan.mine]
         self._expected = self._expected_of(every)
@@ -165,8 +185,7 @@ class Controller:
                 return None
             if self.options.resume:
                 return self._same_run(read(self.path))
-            moved = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-            self.path.rename(self.path.with_name(f"results-{moved}.jsonl"))
+            move_aside(self.path)
         except OSError as error:
             raise ResultsError(f"cannot move {self.path} aside: {error.strerror}; choose another --out") from error
         return None
@@ -198,23 +217,15 @@ class Controller:
         return frozenset((case, fault or "") for case, who, what, fault in keys if (who, what) == mine)
 
     def _write_header(self, *, resumed: bool) -> None:
-        options, described = self.options, self._engine.describe()
-        self.header = RunHeader(
+        self.header = header_of(
+            self.options,
             run_id=self.run_id,
-            started=_now(),
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            tier=options.tier,
-            provider=options.provider,
-            engine=self._engine.name,
             expected=self._expected,
             planned=len(self._cases),
             drills=self._drills(),
             power=self._measures_power,
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
-            versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
-            device=described.get("device", ""),
-            commit=commit(),
             false_alarms=self._limits.alarms(self._cases) if self._limits else None,
         )
         self._writer.append(self.header)
@@ -260,6 +271,16 @@ class Controller:
         except ResultsError as error:
             self.broken = str(error)
 
+    def _expire(self) -> None:
+        """Turn red what passes although a waiver says that it fails; a crash that the waiver knows is none."""
+        if not self._ledger.entries:
+            return
+        for before in (cases := read(self.path).cases):
+            if (after := self._ledger.applied(before)) is not before:
+                self._append(after)
+        for record in self._ledger.expired(cases, whole=self.options.whole):
+            self._append(record)
+
     def unkept_limits(self, *, alone: bool) -> list[str]:
         """Limits of a case that this machine cannot keep, in words; `alone`: this process judges itself."""
         options = self.options
@@ -267,11 +288,12 @@ class Controller:
 
     def finish(self, *, interrupted: bool) -> list[str]:
         """Write the end line and return the reasons for which the verdict is red."""
+        self._expire()
         if not self.broken:
             seconds = time.perf_counter() - self._start
             end = RunEnd(
                 run_id=self.run_id,
-                finished=_now(),
+                finished=now(),
                 seconds=seconds,
                 interrupted=interrupted,
                 peak_bytes=sum(self._peaks.values()),
@@ -295,6 +317,7 @@ class Controller:
             lines.append(f"drills: {red} of {len(assay.drills)} red, as they must be")
         reasons = [self.broken] if self.broken else assay.red_reasons()
         lines += [f"RED: {reason}" for reason in reasons] or ["GREEN: everything expected ran and agrees"]
+        lines += self._ledger.remarks(assay.cases, whole=self.options.whole)
         lines += [str(self.header.false_alarms)] if self.header.false_alarms else []
         lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
@@ -313,5 +336,6 @@ def _place(of: Case | Cell) -> tuple[str, str, str, int]:
     return (of.op, of.arch, of.fp8, of.block_size)
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -31,7 +31,8 @@ def select_drills(options: Options) -> list[tuple[Fault, Case]]:
     engine = chosen_engine(options.engine).name
     named = [fault_named(name) for name in options.faults] or list(catalogue())
     faults = [fault for fault in named if fault.visible_on(engine)]
-    cases = select_cases(options.tier_name, options.selection(), options.seed_range)
+    # A past failure was kept for one defect: whether it shows others nobody has said.
+    cases = select_cases(options.tier_name, options.selection(), options.seed_range, corpus=False)
     if options.cases:
         return [(fault, case) for fault in faults for case in cases if case.op in fault.ops]
     return [pair for fault in faults for pair in _pairs(fault, cases, thin=options.thin)]

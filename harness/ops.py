@@ -7,13 +7,14 @@ import importlib
 import importlib.metadata
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, Selection
+from rocassay.harness.corpus import past_failures
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults.fault import catalogue
 from rocassay.harness.gates.verdict import Verdict
@@ -96,6 +97,12 @@ class Op:
     """Allocations and copies that the launcher may make."""
     layout: Callable[[Case], Layout] | None = None
     """Index map of the pages of a cache that is an output [blocks, block size, record], to draw it by token."""
+    free: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Parameter -> (lowest, highest) integer: inputs can be made with any in between, which a fuzzed case then has."""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Parameter -> words that no tier has and that a fuzzed case may have, such as one for random lists."""
+    accepts: Callable[[Case], bool] = lambda _: True
+    """Which mixtures of declared values and of free integers inputs and golden can be made of."""
 
     def __post_init__(self) -> None:
         missing = [name for name in ("contract", "launcher", "faults") if not getattr(self, name)]
@@ -109,6 +116,8 @@ class Op:
             missing.append("reason for its allocations")
         if missing:
             raise IncompleteOp(f"op {self.name!r} is refused: it declares no {', no '.join(missing)}")
+        if empty := [name for name, (low, high) in self.free.items() if low > high]:
+            raise IncompleteOp(f"op {self.name!r} is refused: the range of its free parameter {empty[0]!r} is empty")
 
 
 _REGISTRY: dict[str, Op] = {}
@@ -124,17 +133,17 @@ def register(op: Op) -> Op:
     return op
 
 
+def suite_packages() -> tuple[str, ...]:
+    """Packages whose modules declare ops, the shipped one first."""
+    return (SUITES, *(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)))
+
+
 def discover() -> tuple[Op, ...]:
     """Import every module that declares ops or faults, shipped and by entry point, and return the registry.
 
     Raises IncompleteOp when an op names a fault that the catalogue lacks.
     """
-    packages = [
-        SUITES,
-        DRILLS,
-        *(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)),
-    ]
-    for package in packages:
+    for package in (*suite_packages(), DRILLS):
         found = importlib.import_module(package)
         for module in pkgutil.iter_modules(found.__path__, prefix=f"{package}."):
             if not module.name.rpartition(".")[2].startswith("test_"):
@@ -154,18 +163,21 @@ def op_named(name: str) -> Op:
     raise UnknownOp(f"no op is called {name!r}; did you mean {', '.join(near)}?")
 
 
-def select_cases(tier: Tier, selection: Selection, seeds: Sequence[int] = ()) -> list[Case]:
-    """Cases of a tier in an order that keeps equal inputs together (the arch varies fastest).
+def select_cases(tier: Tier, selection: Selection, seeds: Sequence[int] = (), *, corpus: bool = True) -> list[Case]:
+    """Cases of a tier, and past failures, in an order that keeps equal inputs together (the arch varies fastest).
 
     `seeds` replace each case's own. A selected case id need not belong to the tier: it names itself completely.
+    Without `corpus` only what ops declare.
     """
-    ops = [op for op in discover() if not selection.ops or op.name in selection.ops]
+    every = discover()
     if selection.cases:
         named = [Case.parse(text) for text in sorted(selection.cases)]
         return [case for case in named if op_named(case.op) and selection.takes_case(case)]
-    own = [case for op in ops for case in op.cases(tier)]
+    own = [case for op in every if not selection.ops or op.name in selection.ops for case in op.cases(tier)]
+    if corpus:
+        own += past_failures(suite_packages(), frozenset(op.name for op in every))
     cases = [case.with_seed(seed) for case in own for seed in seeds] if seeds else own
-    return sorted(filter(selection.takes_case, cases), key=_sharing_order)
+    return sorted(dict.fromkeys(filter(selection.takes_case, cases)), key=_sharing_order)
 
 
 def _sharing_order(case: Case) -> tuple[object, ...]:

@@ -66,6 +66,8 @@ class Options:
     """Drill every case that applies also in the quick tier."""
     calibration: str = ""
     """File of a calibration whose tightened limits are judged, too."""
+    waivers: tuple[str, ...] = ()
+    """Files of known failures, beside those that packages of ops bring."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -115,6 +117,12 @@ class Options:
         return "drills" in self.suites
 
     @property
+    def whole(self) -> bool:
+        """Whether a run judges every case of its tier."""
+        filters = (self.ops, self.arches, self.fp8s, self.block_sizes, self.cases, self.shard)
+        return self.judges and not any(filters)
+
+    @property
     def tier_name(self) -> Tier:
         """The tier as the registry's type."""
         return next(name for name in ("quick", "full", "nightly") if name == self.tier)
@@ -156,6 +164,7 @@ class Options:
             ("shard", [self.shard] if self.shard else []),
             ("durations", [self.durations] if self.durations else []),
             ("calibration", [self.calibration] if self.calibration else []),
+            ("waivers", self.waivers),
             ("out", [] if self.out is None else [self.out]),
         )
         words = [f"--rocassay-{name}={value}" for name, values in pairs for value in values]

@@ -46,6 +46,7 @@ _LISTS: Mapping[str, str] = {
     "block-size": "only this block size (repeatable)",
     "case": "exactly this case id, or @FILE with one a line (repeatable)",
     "fault": "only this fault's drill (repeatable)",
+    "waivers": "file of known failures (repeatable)",
     "suite": "kernels or drills: which must run (repeatable; default both)",
 }
 
@@ -112,6 +113,7 @@ def _options(config: pytest.Config) -> Options:
         durations=get("--rocassay-durations"),
         power=get("--rocassay-power"),
         calibration=get("--rocassay-calibration"),
+        waivers=tuple(get("--rocassay-waivers")),
     )
 
 
@@ -262,13 +264,18 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
     """Judge a case, record the verdict and fail unless it is green."""
     from rocassay.harness.controller import explain, is_expected
     from rocassay.harness.results import GREEN, Status
+    from rocassay.harness.waivers import ledger_of
+
+    options = request.config.stash[_OPTIONS]
 
     def run(case: Case) -> None:
-        record = _judge(case)
+        record = ledger_of(options.waivers).applied(_judge(case))
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
-        if record.status is Status.NOT_RUN and not is_expected(record, request.config.stash[_OPTIONS]):
+        if record.status is Status.NOT_RUN and not is_expected(record, options):
             pytest.skip(record.reason)
+        if record.status is Status.KNOWN:
+            pytest.xfail(record.reason)
         if record.status not in GREEN:
             pytest.fail(explain(record), pytrace=False)
 

@@ -42,6 +42,7 @@ EngineName = Annotated[
 TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
 Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
+Waivers = Annotated[list[str] | None, typer.Option("--waivers", help="File of known failures (repeatable).")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
 CaseTimeout = Annotated[
     float,
@@ -102,6 +103,7 @@ def run(
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
     calibration: CalibrationFile = "",
+    waivers: Waivers = None,
 ) -> None:
     """Judge an implementation: every selected case, gate and probe; exit code 0 iff the verdict is green."""
     from rocassay.harness.cli.running import execute
@@ -124,6 +126,7 @@ def run(
         calibration=calibration,
         case_timeout=case_timeout,
         case_memory=case_memory,
+        waivers=tuple(waivers or ()),
     )
     raise typer.Exit(execute(options, workers=workers))
 
@@ -217,6 +220,41 @@ def drill(
         asked = Wanted(options, tuple(mutant or ()), limit, codegen, rules, then, processes(workers))
         raise typer.Exit(drill_mutants(asked, least=least, as_json=json_))
     raise typer.Exit(drill_faults(options, workers=workers, as_json=json_))
+
+
+@app.command()
+def fuzz(
+    op: Ops = None,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Cases drawn of each op.")] = 25,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0, help="Seconds that each op is searched. [default: no limit]")
+    ] = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    waivers: Waivers = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
+    out: Out = OUT / "fuzz",
+    resume: Annotated[bool, typer.Option("--resume", help="Judge only what results.jsonl lacks.")] = False,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Append every finding to this corpus.")] = None,
+    case_timeout: CaseTimeout = CASE_TIMEOUT,
+    case_memory: CaseMemory = None,
+    workers: Annotated[
+        int | None, typer.Option("-n", "--workers", help="Processes; 0: only this one. [default: cores]")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Draw cases that nobody declared, shrink what is red to its smallest case; exit code 0 iff nothing is."""
+    from rocassay.harness.cli import fuzzing
+
+    options = Options(
+        ops=tuple(op or ()), provider=provider, engine=engine, tier="full", waivers=tuple(waivers or ()),
+        case_timeout=case_timeout, case_memory=case_memory,
+    )  # fmt: skip
+    wanted = fuzzing.Wanted(
+        options=options, examples=examples, seconds=seconds, seed=seed, out=out, resume=resume, keep=keep,
+        workers=os.cpu_count() or 1 if workers is None else workers,
+    )  # fmt: skip
+    raise typer.Exit(fuzzing.fuzz(wanted, as_json=json_))
 
 
 @app.command()

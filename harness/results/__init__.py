@@ -41,7 +41,7 @@ from rocassay.harness.results.schema import (
     Status,
 )
 from rocassay.harness.results.usage import NOT_OF_THE_KERNEL, WorstUse, strongest, usage, worst_usage
-from rocassay.harness.results.writer import ResultsWriter, set_aside_cut_tail
+from rocassay.harness.results.writer import ResultsWriter, move_aside, set_aside_cut_tail
 
 __all__ = [
     "COSTS",
@@ -80,6 +80,7 @@ __all__ = [
     "latest",
     "measured",
     "merge",
+    "move_aside",
     "read",
     "seconds_of",
     "set_aside_cut_tail",

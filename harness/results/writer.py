@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 
 from rocassay.harness.results.schema import Model, ResultsError
@@ -52,6 +53,17 @@ class ResultsWriter:
 def _write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
+
+
+def move_aside(path: Path) -> None:
+    """Give an older results file another name, so that it is never overwritten; ResultsError when that fails."""
+    try:
+        if not path.exists() or not path.stat().st_size:
+            return
+        moved = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+        path.rename(path.with_name(f"results-{moved}.jsonl"))
+    except OSError as error:
+        raise ResultsError(f"cannot move {path} aside: {error.strerror}; choose another --out") from error
 
 
 def set_aside_cut_tail(path: Path) -> Path | None:

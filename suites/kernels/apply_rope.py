@@ -118,6 +118,11 @@ def variant(case: Case, target: Target, dispatch: RopeDispatch) -> RopeVariant:
     return rope_variant(target, tensor=tensor, **shape, dispatch=dispatch)
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; tokens far apart must be few and small, or they need more addresses than there are."""
+    return case.recipe != "wide" or (case.integer("tokens") <= 33 and case["dtype"] == "bf16")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -131,6 +136,8 @@ OP = register(
         cases=cases,
         plan=PLAN,
         locate=locate,
+        free={"tokens": (1, 80), "heads": (1, 20), "keys": (0, 4)},
+        accepts=accepts,
         faults=(
             "indexer-rope-neox-vs-gptj",
             "double-rope",

@@ -25,6 +25,7 @@ from rocassay.references.ragged import build_ragged_indices_from_dense as refere
 from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, NO_PAGES
 from rocassay.suites.kernels.ragged_inputs import (
     EDGE_WIDTHS,
+    MOST_ENTRIES,
     DefinedPart,
     integer_type,
     integers,
@@ -141,6 +142,12 @@ def reverse_rows(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=inputs, unread=unread), back
 
 
+def accepts(case: Case) -> bool:
+    """What a byte can tell of lengths, and not more entries than an interpreter packs in seconds."""
+    tokens, width = case.integer("tokens"), case.integer("width")
+    return tokens * width <= MOST_ENTRIES and (case["lengths"] != "uint8" or width <= 250)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -154,6 +161,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are moved, never computed"),
         locate=locate,
+        free={"tokens": (0, 70), "width": (0, 300)},
+        accepts=accepts,
         faults=(
             "ragged-indptr-item",
             "ragged-indptr-without-leading-zero",

@@ -30,6 +30,9 @@ WIDE_STRIDE = 162_000 * 576
 """Bytes from page to page in the recipe `wide`: page 24 starts beyond 2^31."""
 
 WIDE_PAGES = 30
+LATE_PAGES = 4
+"""Pages at the end of those that tokens are written to."""
+
 GARBAGE_PAGE = 2**30
 SKIPPED = (-1, -5, -(2**40))
 """Slots of tokens that own no place in the cache."""
@@ -53,12 +56,12 @@ def random_bf16(stream: Stream, shape: tuple[int, ...]) -> torch.Tensor:
 def latents(stream: Stream, tokens: int, dims: int, group: int) -> torch.Tensor:
     """bf16 [tokens, dims] whose group g of row t has amax 2^((3t + 5g) mod 11 - 6) and small noise elsewhere.
 
-    Rows 0 to 7 are the quantiser's edges: zeros, small ones above and below every floor, an amax of exactly
-    448 * 2^k, the next bf16 above it, negatives that round to -0, one group amid zeros, and huge ones.
+    Rows 0 to 7, as far as they go, are the quantiser's edges: zeros, small ones above and below every floor, an amax
+    of exactly 448 * 2^k, the next bf16 above it, negatives that round to -0, one group amid zeros, and huge ones.
     """
-    groups = dims // group
-    noise = np.clip(np.rint(stream.gaussian((tokens, groups, group)) * 32), -120, 120) / 128
-    row, column = np.arange(tokens)[:, None], np.arange(groups)[None, :]
+    rows, groups = max(tokens, 8), dims // group
+    noise = np.clip(np.rint(stream.gaussian((rows, groups, group)) * 32), -120, 120) / 128
+    row, column = np.arange(rows)[:, None], np.arange(groups)[None, :]
     peak = (5 * row + 3 * column + 3) % group
     noise[row, column, peak] = 1.0
     values = noise * np.exp2((3 * row + 5 * column) % 11 - 6)[:, :, None]
@@ -72,7 +75,7 @@ def latents(stream: Stream, tokens: int, dims: int, group: int) -> torch.Tensor:
     values[5] = noise[5] * 2.0**-119
     values[6, 1 - groups :] = 0.0
     values[7] = noise[7] * 2.0**120
-    return torch.from_numpy(values.reshape(tokens, dims)).to(torch.bfloat16)
+    return torch.from_numpy(values.reshape(rows, dims)[:tokens]).to(torch.bfloat16)
 
 
 def finite_codes(stream: Stream, shape: tuple[int, ...], fp8: str) -> NDArray[np.uint8]:
@@ -100,7 +103,7 @@ def slot_mapping(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
     if case["slots"] == "dummy":
         return skipped[:tokens].clone()
     order = stream.permutation(blocks * case.block_size)
-    first = blocks * case.block_size - 4 * case.block_size if case.recipe == "wide" else 1
+    first = (blocks - LATE_PAGES) * case.block_size if case.recipe == "wide" else 1
     usable = order[order >= first]
     # A page other than the first must be written, or a wrong page stride would not show.
     late = int(np.argmax(usable >= (blocks - 1) * case.block_size))
@@ -114,6 +117,11 @@ def slot_mapping(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
 def blocks_for(case: Case, tokens: int) -> int:
     """Pages of a cache that takes `tokens` and leaves about as many slots empty."""
     return WIDE_PAGES if case.recipe == "wide" else max(2, -(-2 * tokens // case.block_size))
+
+
+def fits_beyond(case: Case) -> bool:
+    """Whether the recipe `wide` has slots for the case's tokens."""
+    return case.integer("tokens") <= LATE_PAGES * case.block_size
 
 
 @dataclass(frozen=True, slots=True)

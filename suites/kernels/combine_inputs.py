@@ -16,7 +16,7 @@ from rocassay.harness.ops import Tier
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.references.ragged.combine_topk_swa_indices import ChunkShape
 from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, NO_PAGES
-from rocassay.suites.kernels.ragged_inputs import EDGE_WIDTHS, SENTINEL, integer_type, integers, strided
+from rocassay.suites.kernels.ragged_inputs import EDGE_WIDTHS, MOST_ENTRIES, SENTINEL, integer_type, integers, strided
 
 FIRST_REQUEST = 2
 """Requests of the batch in front of the chunk."""
@@ -64,6 +64,13 @@ def cases(op: str, tier: Tier) -> Iterable[Case]:
             yield from cross(op, **deep, topk=(topk,), width=(topk,), window=(128,))
         wide: dict[str, Any] = {**plain, "chunk": ("edges", "many"), "topk": (3,), "width": (3,), "ratio": (4,)}
         yield from cross(op, **wide, window=(1, 2, 3, 5, 8, 127, 128, 129), images=(0, 8))
+
+
+def accepts(case: Case) -> bool:
+    """Only compressed tokens have a top-k; not more entries than an interpreter combines in seconds."""
+    tokens = sum(query for query, _ in requests_of(case))
+    widest = sum(case.integer(name) for name in ("topk", "window", "images"))
+    return (case.integer("ratio") > 1 or case["topk"] == 0) and tokens * widest <= MOST_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are computed in integers"),
         locate=locate,
+        free={"topk": (0, 300), "width": (0, 300), "window": (1, 140), "images": (0, 20)},
+        accepts=chunks.accepts,
         faults=(
             "convert-invalid-to-zero",
             "combine-chunk-global-request",

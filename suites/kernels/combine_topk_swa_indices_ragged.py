@@ -90,6 +90,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are computed in integers"),
         locate=locate,
+        free={"topk": (0, 300), "width": (0, 300), "window": (1, 140), "images": (0, 20)},
+        accepts=chunks.accepts,
         faults=(
             "ragged-indptr-item",
             "ragged-indptr-without-leading-zero",

@@ -25,6 +25,7 @@ from rocassay.references.ragged import compute_global_topk_ragged_indices_and_in
 from rocassay.suites.kernels.ragged_axes import ARCHES, BLOCK_SIZES, FP8S
 from rocassay.suites.kernels.ragged_inputs import (
     EDGE_WIDTHS,
+    MOST_ENTRIES,
     SENTINEL,
     DefinedPart,
     integer_type,
@@ -218,6 +219,11 @@ def other_contract(case: Case, operands: Operands) -> Transformed:
     return replace(case, params=params), replace(operands, inputs=inputs), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures with not more entries than an interpreter packs in seconds."""
+    return case.integer("tokens") * case.integer("topk") <= MOST_ENTRIES
+
+
 OP = register(
     Op(
         name=NAME,
@@ -231,6 +237,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are computed in integers"),
         locate=locate,
+        free={"tokens": (0, 70), "topk": (0, 300)},
+        accepts=accepts,
         faults=(
             "convert-invalid-to-zero",
             "req-id-longer-than-rows",

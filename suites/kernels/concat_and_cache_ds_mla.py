@@ -23,6 +23,7 @@ from rocassay.suites.kernels.caches_inputs import (
     SURPLUS_ROWS,
     blocks_for,
     cache_placement,
+    fits_beyond,
     latents,
     locate_slot,
     padded_rows,
@@ -98,6 +99,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_slot(case, interleaved_656(case.block_size), output, index)
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; beyond 2^31 lie only so many slots."""
+    return case.recipe != "wide" or fits_beyond(case)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -111,6 +117,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scale and codes are each one correctly rounded fp32 operation: every byte is defined"),
         locate=locate,
+        free={"tokens": (1, 80)},
+        accepts=accepts,
         layout=lambda case: interleaved_656(case.block_size),
         faults=(
             "dummy-run-writes-slot-zero",

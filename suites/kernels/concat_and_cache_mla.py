@@ -26,6 +26,7 @@ from rocassay.suites.kernels.caches_inputs import (
     SURPLUS_ROWS,
     blocks_for,
     cache_placement,
+    fits_beyond,
     locate_slot,
     padded_rows,
     permute_slots,
@@ -62,8 +63,8 @@ def _scaled(stream: Stream, shape: tuple[int, ...], fp8: str) -> torch.Tensor:
     """bf16 that stays within the scaling range over k_scale; negatives that round to -0 and exact zeros included."""
     spread = format_of(fp8).scaling_max / 8 * LAYER_SCALES[0]
     values = stream.gaussian(shape) * spread * np.exp2(-(np.arange(shape[0]) % 12))[:, None]
-    values[2, ::3] = 0.0
-    values[4, ::2] = -(2.0**-14)
+    values[2:3, ::3] = 0.0
+    values[4:5, ::2] = -(2.0**-14)
     return torch.from_numpy(values).to(torch.bfloat16)
 
 
@@ -119,6 +120,12 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_slot(case, dense_576(case.block_size, size), output, index, size)
 
 
+def accepts(case: Case) -> bool:
+    """bf16 has no flavour; beyond 2^31 lie only so many slots."""
+    flavoured = not _dense(case) or case.fp8 == "e4m3fn"
+    return flavoured and (case.recipe != "wide" or fits_beyond(case))
+
+
 OP = register(
     Op(
         name=NAME,
@@ -132,6 +139,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "a code is one correctly rounded fp32 quotient, a bf16 element is copied"),
         locate=locate,
+        free={"tokens": (1, 80)},
+        accepts=accepts,
         layout=lambda case: dense_576(case.block_size, 2 if _dense(case) else 1),
         faults=(
             "k-scale-vs-v-scale-mla",

@@ -33,6 +33,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     permute_pages,
     random_bytes,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "cp_gather_indexer_k_quant_cache"
 TAIL = (-1, 10**9, 0, 2, 7)
@@ -65,10 +66,17 @@ def cases(tier: Tier) -> Iterable[Case]:
     )
 
 
+def request_lengths(case: Case) -> tuple[int, ...]:
+    """Keys of the requests: around every edge, random, or one of that length behind a short one."""
+    word = case["lengths"]
+    if word == RANDOM:
+        return random_lengths(case)
+    return edge_lengths(case.block_size) if isinstance(word, str) else (3, word)
+
+
 def inputs(case: Case, stream: Stream) -> Operands:
     """Pages of random bytes, one missing page, an over-long chunk whose tail belongs to nobody."""
-    word = case["lengths"]
-    lengths = edge_lengths(case.block_size) if isinstance(word, str) else (3, word)
+    lengths = request_lengths(case)
     total = sum(lengths)
     contents = random_bytes(stream.child("records"), (total, RECORD)).numpy()
     pages = paged(case, stream, lengths, contents)
@@ -139,6 +147,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "bytes are moved, never computed"),
         locate=locate,
+        free={"lengths": (0, 300)},
+        words={"lengths": (RANDOM,)},
         faults=(
             "idx-shuffle-at-bs1",
             "idx-c4a-blockflat-read-as-tiled",

@@ -38,6 +38,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "dequantize_and_gather_k_cache"
 RECORD, HEAD_DIM, NOPE, GROUPS = 584, 512, 448, 7
@@ -72,8 +73,10 @@ def cases(tier: Tier) -> Iterable[Case]:
 
 
 def _lengths(case: Case) -> tuple[int, ...]:
-    """Lengths of three requests that straddle page edges; one gathers nothing."""
+    """Lengths of three requests that straddle page edges, of which one gathers nothing; or random ones."""
     word, size = case["lengths"], case.block_size
+    if word == RANDOM:
+        return random_lengths(case)
     if not isinstance(word, str):
         return (3 * (word > 0), word)
     if case["gather"] == "all":  # the row count is the cost: whole pages of 256 are left to the full tier
@@ -178,6 +181,13 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_position(case, operands, layout, output, index, request, length - gathered + place, byte)
 
 
+def accepts(case: Case) -> bool:
+    """The main cache has the chip's flavour, the extra one OCP's; pages beyond 2^31 are few."""
+    flavour = {"main": PLATFORM_FP8[case.arch], "extra": "e4m3fn"}.get(str(case["cache"]), case.fp8)
+    near = case.recipe != "wide" or (case.block_size in PLANAR_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
+    return case.fp8 == flavour and near
+
+
 OP = register(
     Op(
         name=NAME,
@@ -191,6 +201,9 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "a code of four significant bits times a power of two is exact in bf16"),
         locate=locate,
+        free={"lengths": (0, 300), "offset": (0, 9)},
+        words={"lengths": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "dsv4-584B-planar-vs-interleaved",
             "fnuz-flag-dropped-by-wrapper",

@@ -31,6 +31,9 @@ RECIPES = ("tagged", "padded", "wide", "tall")
 UNALIGNED = 37
 """Start of a window that no key tile divides."""
 
+LEAST_CAUSAL = 24
+"""Keys that three requests and three keys of nobody need."""
+
 WIDE_KEY_PITCH = WRAP // 64
 WIDE_ROW_PITCH = WRAP // 4
 """Bytes from key to key and from query row to query row in the recipe `wide`: key 64 and row 4 start at 2^31."""
@@ -246,6 +249,13 @@ def shift(case: Case, operands: Operands) -> Transformed:
     return case, changed, lambda results: {"logits": results["logits"][:, gap:].contiguous()}
 
 
+def accepts(case: Case) -> bool:
+    """Three requests need keys; rows and keys far apart must be few, or they need more addresses than there are."""
+    enough = case["windows"] != "causal" or case.integer("keys") >= LEAST_CAUSAL
+    near = case.recipe not in ("wide", "tall") or (case.integer("rows") <= 6 and case.integer("keys") <= 140)
+    return enough and near
+
+
 OP = register(
     Op(
         name=NAME,
@@ -267,6 +277,9 @@ OP = register(
             "products of two e4m3 numbers are exact in fp32; everything after them accumulates in fp32",
         ),
         locate=locate,
+        # Fewer heads have too few weights for a rounding model of random mantissas.
+        free={"heads": (8, 72), "rows": (1, 20), "keys": (1, 300)},
+        accepts=accepts,
         faults=(
             "prefill-window-leaks-to-tile",
             "prefill-ke-inclusive",

@@ -29,6 +29,7 @@ from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_S
 from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
     POISON,
+    WIDE_PAGES,
     WRAP,
     Pages,
     cache_placement,
@@ -43,6 +44,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     records,
     token_scales,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "fp8_paged_mqa_logits"
 SURPLUS_COLUMNS = 7
@@ -89,10 +91,17 @@ def _long(axes: dict[str, Any]) -> Iterable[Case]:
     yield from cross(NAME, **two, heads=(64,), lengths=LENGTHS[::4], lens=("row",), next_n=(1, 4))
 
 
+def request_lengths(case: Case) -> tuple[int, ...]:
+    """Keys of the requests: around every edge, random, or one of that length beside a short one."""
+    word = case["lengths"]
+    if word == RANDOM:
+        return random_lengths(case)
+    return edge_lengths(case.block_size) if isinstance(word, str) else (word, 3)
+
+
 def inputs(case: Case, stream: Stream) -> Operands:
     """Random queries and keys, needles at every edge, garbage behind every length."""
-    heads, next_n, word = case.integer("heads"), case.integer("next_n"), case["lengths"]
-    lengths = edge_lengths(case.block_size) if isinstance(word, str) else (word, 3)
+    heads, next_n, lengths = case.integer("heads"), case.integer("next_n"), request_lengths(case)
     rows = len(lengths) * next_n
     q = codes(stream.child("q"), (len(lengths), next_n, heads, HEAD_DIM), case.fp8)
     weights = stream.child("weights").gaussian((rows, heads)).astype(np.float32)
@@ -287,6 +296,13 @@ def shorter(case: Case, stream: Stream) -> Operands:
     return replace(first, inputs={**first.inputs, "context_lens": lens - lens // 3})
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; rows and pages far apart must be few, or they need more addresses than there are."""
+    if case.recipe == "wide":
+        return sum(-(-length // case.block_size) for length in request_lengths(case)) <= WIDE_PAGES
+    return case.recipe != "tall" or case.integer("next_n") <= 2
+
+
 OP = register(
     Op(
         name=NAME,
@@ -308,6 +324,10 @@ OP = register(
             "products of two e4m3 numbers are exact in fp32; everything after them accumulates in fp32",
         ),
         locate=locate,
+        # Fewer heads have too few weights for a rounding model of random mantissas.
+        free={"heads": (8, 72), "lengths": (0, 300), "next_n": (1, 4)},
+        words={"lengths": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "idx-preshuffle-flag-mismatch",
             "idx-c4a-blockflat-read-as-tiled",

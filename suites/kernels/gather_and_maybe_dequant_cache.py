@@ -40,6 +40,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "gather_and_maybe_dequant_cache"
 ELEMENTS, LATENT = 576, 512
@@ -71,11 +72,18 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **wide, recipes=("wide",), lengths=("edges",), starts=("none",), **one)
 
 
+def _lengths(case: Case) -> tuple[int, ...]:
+    """Tokens of the requests: around a page's edge, random, or one of that length behind a short one."""
+    word = case["lengths"]
+    if word == RANDOM:
+        return random_lengths(case)
+    return {1: (17, 0, 9), 64: (65, 0, 7)}[case.block_size] if isinstance(word, str) else (3, word)
+
+
 def inputs(case: Case, stream: Stream) -> Operands:
     """Every finite code or arbitrary bits; an over-long chunk whose tail belongs to nobody; poison elsewhere."""
-    word, size = case["lengths"], case.block_size
+    size, lengths = case.block_size, _lengths(case)
     record = DTYPES[str(case["kv_cache_dtype"])][1]
-    lengths = {1: (17, 0, 9), 64: (65, 0, 7)}[size] if isinstance(word, str) else (3, word)
     begins = [size * (1 + request % 2) * (case["starts"] == "pages") for request in range(len(lengths))]
     spans = [(first, first + length) for first, length in zip(begins, lengths, strict=True)]
     layout = layout_of(record, size)
@@ -154,6 +162,13 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_position(case, operands, layout, output, index, request, position, byte)
 
 
+def accepts(case: Case) -> bool:
+    """bf16 has no flavour; pages beyond 2^31 are few."""
+    flavoured = case["kv_cache_dtype"] != "auto" or case.fp8 == "e4m3fn"
+    near = case.recipe != "wide" or (case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
+    return flavoured and near
+
+
 OP = register(
     Op(
         name=NAME,
@@ -167,6 +182,9 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "code times scale is rounded to bf16 once, or once more on its way through fp32"),
         locate=locate,
+        free={"lengths": (0, 300)},
+        words={"lengths": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "fp8dsmla-656-dense-gather",
             "fnuz-flag-dropped-by-wrapper",

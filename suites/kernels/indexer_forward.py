@@ -254,6 +254,11 @@ def other_path(case: Case, operands: Operands) -> Transformed:
     return replace(case, params=params), operands, lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """The fused kernel has results of its own; the unfused quantiser needs queries without gaps between heads."""
+    return case["out"] == "new" or (case["path"] == "unfused" and case.recipe != "padded")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -270,6 +275,8 @@ OP = register(
             "one rounding of the rotated lanes; scales are powers of two, so that no division rounds",
         ),
         locate=locate,
+        free={"tokens": (1, 70), "heads": (1, 24)},
+        accepts=accepts,
         layout=contract_layout,
         faults=(
             "rope-not-inplace-fast-path",

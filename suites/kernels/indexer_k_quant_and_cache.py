@@ -144,6 +144,11 @@ def permute_slots(case: Case, operands: Operands) -> Transformed:
     return case, changed, lambda outputs: {"kv_cache": outputs["kv_cache"][moved]}
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; beyond 2^31 lie only so many slots."""
+    return case.recipe != "wide" or 16 * case.integer("tokens") <= WIDE_PAGES * case.block_size
+
+
 OP = register(
     Op(
         name=NAME,
@@ -157,6 +162,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scale and codes are each one correctly rounded fp32 operation: every byte is defined"),
         locate=locate,
+        free={"tokens": (1, 150)},
+        accepts=accepts,
         layout=contract_layout,
         faults=(
             "idx-shuffle-at-bs1",

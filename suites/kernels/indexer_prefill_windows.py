@@ -124,6 +124,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "integers only"),
         locate=locate,
+        free={"requests": (1, 150), "ratio": (1, 130)},
         faults=(
             "prefill-window-misses-own-key",
             "prefill-bases-not-compressed",

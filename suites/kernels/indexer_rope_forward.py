@@ -112,6 +112,7 @@ OP = register(
         cases=cases,
         plan=PLAN,
         locate=locate,
+        free={"tokens": (1, 80), "heads": (1, 20)},
         faults=(
             "rope-not-inplace-fast-path",
             "indexer-rope-gate-is-enabled",

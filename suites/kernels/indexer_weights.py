@@ -98,6 +98,7 @@ OP = register(
             "three products and two irrational constants, each rounded once at most",
         ),
         locate=locate,
+        free={"heads": (1, 130), "rows": (0, 80)},
         faults=(
             "indexer-weights-without-query-scale",
             "indexer-weights-without-head-count",

@@ -83,6 +83,11 @@ def variant(case: Case, target: Target, dispatch: RopeDispatch) -> RopeVariant:
     return rope_variant(target, tensor="v4", **shape, dispatch=dispatch)
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; tokens far apart must be few and small, or they need more addresses than there are."""
+    return case.recipe != "wide" or (case.integer("tokens") <= 33 and case["dtype"] == "bf16")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -96,6 +101,8 @@ OP = register(
         cases=cases,
         plan=PLAN,
         locate=locate,
+        free={"tokens": (1, 80), "heads": (1, 20)},
+        accepts=accepts,
         faults=(
             "inverse-rope-turns-forward",
             "rope-neox-hardcoded",

@@ -34,6 +34,9 @@ EDGES = (-np.inf, -1e30, 0.5, np.inf)
 GAPS = (0.0, 2.0**-20, -12.0, 12.0, -60.0, 60.0, -200.0, 200.0)
 """prefix LSE - suffix LSE of the tokens after the pairs: equal, nearly equal, and beyond every dtype's range."""
 
+MOST_ELEMENTS, MOST_ROWS = 1_200_000, 200
+"""Of a fuzzed output: in all, and with a program each."""
+
 PITCH = 192
 """Elements from head to head of an attention output that is a view of values padded to the width of the keys."""
 
@@ -187,6 +190,15 @@ def swap_parts(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=inputs, unread=unread), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """No more context than tokens, few far apart, and what an interpreter merges in seconds: without packs by rows."""
+    tokens, dim = case.integer("tokens"), case.integer("dim")
+    rows = tokens * case.integer("heads")
+    near = case.recipe != "wide" or (tokens <= 65 and case["dtype"] != "fp32")
+    quick = rows * dim <= MOST_ELEMENTS and (dim % 8 == 0 or rows <= MOST_ROWS)
+    return _context(case) <= tokens and near and quick
+
+
 OP = register(
     Op(
         name=NAME,
@@ -213,6 +225,8 @@ OP = register(
             "two exponentials and a weighted sum in fp32, rounded once to the output's dtype",
         ),
         locate=locate,
+        free={"heads": (1, 16), "tokens": (1, 140), "dim": (1, 200), "context": (0, 140)},
+        accepts=accepts,
         faults=(
             "merge-both-neg-inf",
             "merge-pos-inf-whole-weight",

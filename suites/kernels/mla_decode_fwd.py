@@ -38,6 +38,7 @@ from rocassay.suites.kernels.persistent_inputs import (
     real_heads,
     schedule_of,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "mla_decode_fwd"
 SCALE = float(np.float32(0.052))
@@ -127,7 +128,10 @@ def _full(arch: str) -> Iterable[Case]:
 
 def _batch(case: Case) -> Batch:
     word = case["keys"]
-    kv_lens = KEYS[word] if isinstance(word, str) else (word, 40)
+    if isinstance(word, str):
+        kv_lens = random_lengths(case) if word == RANDOM else KEYS[word]
+    else:
+        kv_lens = (word, 40)
     qlen = case["qlen"]
     q_lens = RAGGED if isinstance(qlen, str) else (qlen,) * len(kv_lens)
     return Batch(q_lens, kv_lens, case.block_size)
@@ -324,6 +328,21 @@ def permute_pages(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=tensors, unread=unread), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """The chip decides; plans need workgroups, ragged queries five requests, flavours codes; far pages are few."""
+    planned = case["path"] == "plain" or case.integer("workers") >= 1
+    requests = case["qlen"] != "ragged" or len(KEYS.get(str(case["keys"]), ())) == len(RAGGED)
+    flavoured = case["dtype"] != "bf16" or case.fp8 == FP8S[0]
+    near = case.recipe != "wide" or (case["keys"], case["dtype"], case.block_size > 1) == ("few", "bf16", True)
+    return case["chip"] == case.arch and planned and requests and flavoured and near and _foldable(case)
+
+
+def _foldable(case: Case) -> bool:
+    """Whether a plan can be made, which a probe does of the plain path too: folded heads need even queries, page 1."""
+    even = case.block_size == 1 and case["qlen"] != "ragged"
+    return even or _shape(case, _batch(case)).fold == 1
+
+
 OP = register(
     Op(
         name=NAME,
@@ -340,6 +359,9 @@ OP = register(
             "scores are fp32 sums; weights meet the values as bf16 (as fp16 where both are FP8), and parts stay fp32",
         ),
         locate=locate,
+        free={"qlen": (1, 8), "keys": (1, 300), "workers": (0, 12)},
+        words={"keys": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "dsv4-hardcoded-float8e4nv",
             "ps-buffers-passed-partially",

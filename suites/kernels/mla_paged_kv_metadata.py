@@ -23,6 +23,7 @@ from rocassay.kernels.ragged.variants import DISPATCH, RaggedDispatch, RaggedVar
 from rocassay.references.ragged import mla_paged_kv_metadata as reference
 from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, PAGED_BLOCK_SIZES
 from rocassay.suites.kernels.ragged_inputs import SENTINEL, DefinedPart, integers, one_of, sentinels, strided
+from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "mla_paged_kv_metadata"
 
@@ -55,6 +56,8 @@ def lengths_of(case: Case) -> tuple[int, ...]:
     word, size = case["lengths"], case.block_size
     if not isinstance(word, str):
         return (3, word, 0, 1)
+    if word == RANDOM:
+        return random_lengths(case)
     edges = (2 * size + 3, 0, 1, size, max(1, size - 1), 127, 2 * size, 17, size + 1)
     words = {"edges": edges, "long": (5, 2100, 0, 33), "none": ()}
     return words[one_of(case, "lengths", tuple(words))]
@@ -126,9 +129,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def kernels(case: Case) -> tuple[str, ...]:
-    """Counts, bounds, pages; without a request nothing is listed."""
-    first = ("_page_counts_kernel", "_build_indptr_kernel")
-    return first if case["lengths"] == "none" else (*first, "_list_pages_kernel")
+    """Counts, bounds, pages; without a request nothing is listed, and without a row nothing counted."""
+    counts, bounds, pages = "_page_counts_kernel", "_build_indptr_kernel", "_list_pages_kernel"
+    if case["lengths"] == "none":
+        return (counts, bounds) if case["unused"] else (bounds,)
+    return (counts, bounds, pages)
 
 
 def permute_blocks(case: Case, operands: Operands) -> Transformed:
@@ -161,6 +166,9 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "indices are computed in integers"),
         locate=locate,
+        free={"lengths": (0, 300), "unused": (0, 9)},
+        words={"lengths": (RANDOM,)},
+        accepts=_divides,
         faults=(
             "sgl-page-size-in-kernel-metadata",
             "mla-last-page-len-full-seq",

@@ -207,6 +207,12 @@ def other_content(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, outputs=blank), back
 
 
+def accepts(case: Case) -> bool:
+    """The chip decides; folded heads take pages of one key and queries of one length."""
+    folded = _shape(case).fold > 1 and (case.block_size > 1 or case["ragged"])
+    return case["chip"] == case.arch and not folded
+
+
 OP = register(
     Op(
         name=NAME,
@@ -220,6 +226,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "integers only"),
         locate=locate,
+        free={"requests": (1, 20), "qlen": (1, 16), "workers": (1, 80), "splits": (0, 8), "keys": (1, 1200)},
+        accepts=accepts,
         faults=(
             "ps-buffers-sized-by-max-num-seqs",
             "mla-plan-tail-not-repeated",

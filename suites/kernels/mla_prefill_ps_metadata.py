@@ -140,6 +140,7 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "integers only"),
         locate=locate,
+        free={"segments": (1, 40), "heads": (1, 20), "workers": (1, 40)},
         faults=(
             "prefill-plan-tail-not-repeated",
             "prefill-plan-group-of-one",

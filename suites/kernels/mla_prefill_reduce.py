@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ from rocassay.suites.kernels.fp8_prefill_inputs import SENTINEL, known_recipe, p
 NAME = "mla_prefill_reduce"
 GROUPS: Mapping[str, tuple[int, ...]] = {"few": (2, 3, 1, 4, 0, 5, 2), "many": (65, 2), "none": ()}
 """Parts of each group; fewer than two are no reduction."""
+
+MOST_ELEMENTS = 12_000_000
+"""Elements of the fuzzed parts."""
 
 EDGES = (-np.inf, -1e30, -90.0, 0.0, 90.0)
 """LSEs that meet each other in the rows of a group: nothing seen, masked by a large negative, far apart."""
@@ -170,6 +174,12 @@ def _expected_kernels(case: Case) -> tuple[str, ...]:
     return ("_mla_prefill_reduce_kernel",)
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures that fit into memory."""
+    sizes = [case.integer(name) for name in ("tile", "heads", "width")]
+    return math.prod([sum(_counts(case)), *sizes]) <= MOST_ELEMENTS
+
+
 OP = register(
     Op(
         name=NAME,
@@ -183,6 +193,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((("out", "bfloat16"),), "exponentials and sums are fp32, rounded once to the output's type"),
         locate=locate,
+        free={"heads": (1, 8), "groups": (0, 70)},
+        accepts=accepts,
         faults=("merge-both-neg-inf", "lse-base2-vs-natural", "empty-kv-split", "prefill-to-cpu-and-item"),
         probes=(Dispatch(_expected_kernels), Strides(), Poison()),
         probed=lambda case: case.recipe == "padded" and case.integer("heads") <= 16,

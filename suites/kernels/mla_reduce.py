@@ -33,6 +33,9 @@ STALE = -7
 WIDE_ROW = 2**28
 """Elements from partial row to partial row that carry row 8 to 2^31."""
 
+MOST_ROWS = 8300
+"""Rows of the fuzzed parts, over all heads."""
+
 EMPTY = -torch.inf
 SPREAD = 6.0
 """Standard deviation of the parts' LSEs: some parts carry a row alone, some vanish."""
@@ -208,6 +211,14 @@ def reverse_parts(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs=tensors), lambda outputs: outputs
 
 
+def accepts(case: Case) -> bool:
+    """Without a final map the first two parts tell the height; rows are few, and fewer where they are far apart."""
+    parts = 0 if case["parts"] == "mixed" else case.integer("parts")
+    near = case.recipe != "wide" or (case["parts"], case["tokens"]) == (9, 1)
+    quick = parts * case.integer("heads") * case.integer("tokens") <= MOST_ROWS
+    return (case["map"] == "given" or parts >= 2) and near and quick
+
+
 OP = register(
     Op(
         name=NAME,
@@ -224,6 +235,8 @@ OP = register(
             "a weighted mean of fp32 parts, rounded once to the output's type, which outweighs all that fp32 rounds",
         ),
         locate=locate,
+        free={"heads": (4, 40), "tokens": (1, 6), "parts": (0, 70)},
+        accepts=accepts,
         faults=(
             "merge-both-neg-inf",
             "mtp-split-fully-masked",

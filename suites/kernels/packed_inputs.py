@@ -23,6 +23,12 @@ SURPLUS_ROWS = 2
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "uint8": torch.uint8, "int32": torch.int32}
 
+MOST_ELEMENTS = 8192
+"""Elements of a fuzzed row."""
+
+MOST_ROWS = 40
+"""Rows that a random request stays below."""
+
 LENGTHS = {
     "empties": (0, 3, 0, 0, 5, 1, 0),
     "tiles": (33, 0, 32, 31, 1),
@@ -63,11 +69,21 @@ def padding(case: Case) -> tuple[float | None, bytes]:
 
 
 def request_rows(case: Case) -> tuple[int, ...]:
-    """Rows of every request; MalformedCase for an unknown word or recipe."""
-    word = str(case["lengths"])
+    """Rows of every request, a number standing for so many random requests; MalformedCase for an unknown word."""
+    word = case["lengths"]
+    if isinstance(word, int):
+        return tuple(Stream.of(case).child("lengths").integers(0, MOST_ROWS, word).tolist())
     if word not in LENGTHS or case.recipe not in RECIPES:
         raise MalformedCase(f"case {case} has lengths {word!r} and recipe {case.recipe!r}; one of them is unknown")
     return LENGTHS[word]
+
+
+def fits(case: Case) -> bool:
+    """Whether there are rows to cut off, short enough for an interpreter, and few where they are far apart."""
+    heads, dims = features_of(case)
+    far = (case["lengths"], case["dtype"]) == ("far", "uint8")
+    near = heads * dims <= MOST_ELEMENTS and (case.recipe != "wide" or far)
+    return near and (case["lmax"] != "cut" or sum(request_rows(case)) > 0)
 
 
 def longest_of(case: Case) -> int:

@@ -142,6 +142,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return Coordinate(output=output, index=index, where={"row": row, "group": group, "dim": dim})
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; rows far apart must be few, or they need more addresses than there are."""
+    return case.recipe != "wide" or case.integer("rows") <= 6
+
+
 OP = register(
     Op(
         name=NAME,
@@ -155,6 +160,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scale and codes are each one correctly rounded fp32 operation: every byte is defined"),
         locate=locate,
+        free={"rows": (1, 40), "groups": (1, 9)},
+        accepts=accepts,
         faults=(
             "q-ue8m0-rounding-missing",
             "ue8m0-rounded-after-quantising",

@@ -23,6 +23,7 @@ from rocassay.suites.kernels.caches_inputs import (
     SURPLUS_ROWS,
     blocks_for,
     cache_placement,
+    fits_beyond,
     latents,
     locate_slot,
     permute_slots,
@@ -85,6 +86,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return locate_slot(case, planar_584(case.block_size), output, index)
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; beyond 2^31 lie only so many slots."""
+    return case.recipe != "wide" or fits_beyond(case)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -98,6 +104,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scales are exact powers of two and codes one rounding: every byte is defined"),
         locate=locate,
+        free={"tokens": (1, 80)},
+        accepts=accepts,
         layout=lambda case: planar_584(case.block_size),
         faults=(
             "dsv4-584B-planar-vs-interleaved",

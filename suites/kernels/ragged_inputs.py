@@ -26,6 +26,9 @@ RECIPES = ("tagged", "padded")
 
 INTEGERS = {"int16": torch.int16, "int32": torch.int32, "int64": torch.int64, "uint8": torch.uint8}
 
+MOST_ENTRIES = 40_000
+"""Entries of a fuzzed list."""
+
 EDGE_WIDTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 512, 1023, 1024, 1025, 2047, 2048, 2049)
 """Row lengths around the edges of tiles, and the top-k sizes of the models."""
 

@@ -35,6 +35,7 @@ from rocassay.suites.kernels.attention_inputs import (
     queries,
     sinks,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_decode"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
@@ -43,6 +44,7 @@ SPLITS = (1, 2, 3, 16, 32)
 SCALE = float(np.float32(0.052))
 """Spreads the logits of these caches by 1.25."""
 
+RANDOM_TOKENS = 4
 Shape = tuple[int | str, ...]
 EDGES: tuple[tuple[Shape, Shape], ...] = (
     ((3, "hole", 7, "past", 9, "again", 10, "far", 8), (6, "past", 5, "hole", 4, "again", "last")),
@@ -97,6 +99,9 @@ def _long(one: dict[str, Any], split: dict[str, Any]) -> Iterable[Case]:
 
 def _shapes(case: Case) -> tuple[tuple[Shape, Shape], ...]:
     word = case["lists"]
+    if word == RANDOM:
+        both = (random_shapes(case, name, RANDOM_TOKENS) for name in ("main", "extra"))
+        return tuple(zip(*both, strict=True))
     if isinstance(word, str):
         return EDGES
     if word == 5:
@@ -256,6 +261,12 @@ def _probed(case: Case) -> bool:
     return own and case.recipe == "padded" and case["lists"] in ("edges", 257)
 
 
+def accepts(case: Case) -> bool:
+    """One pass has no splits, both caches never the same pages, and lists in pages far apart must be short."""
+    single = case["path"] != "single" or case["splits"] == 1
+    return single and case["extra"] != case.block_size and (case.recipe != "wide" or case["lists"] == "edges")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -272,6 +283,9 @@ OP = register(
             "code times power of two is exact in bf16; weights meet the rows as bf16, everything else stays fp32",
         ),
         locate=locate,
+        free={"splits": (0, 32), "lists": (1, 300), "heads": (1, 40)},
+        words={"lists": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "empty-kv-split",
             "unfilled-last-page-nan",

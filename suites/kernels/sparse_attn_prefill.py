@@ -35,6 +35,7 @@ from rocassay.suites.kernels.attention_inputs import (
     queries,
     sinks,
 )
+from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_prefill"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
@@ -88,7 +89,10 @@ def _known_shape(case: Case) -> bool:
 
 def _lists(case: Case, stream: Stream) -> Lists:
     word = case["lists"]
-    shapes = EDGES if isinstance(word, str) else ((word, "again"), (3,), (word // 2, "hole", 1))
+    if isinstance(word, str):
+        shapes = random_shapes(case, "lists", len(EDGES)) if word == RANDOM else EDGES
+    else:
+        shapes = ((word, "again"), (3,), (word // 2, "hole", 1))
     named = sum(item if isinstance(item, int) else 1 for shape in shapes for item in shape)
     return draw_lists(stream, shapes, named + 20, first=case.recipe == "padded")
 
@@ -176,6 +180,11 @@ def one_pass(seen: Observation) -> Mapping[str, int]:
     return {"kv": entries * -(-seen.case.integer("heads") // seen.variant.block_h) * row.numel() * row.element_size()}
 
 
+def accepts(case: Case) -> bool:
+    """Widths that models have; lists of rows far apart must be short."""
+    return _known_shape(case) and (case.recipe != "wide" or (case["lists"], case["dim"]) == ("edges", 512))
+
+
 OP = register(
     Op(
         name=NAME,
@@ -192,6 +201,9 @@ OP = register(
             "weights meet the values as bf16 matrix operands; logits, sums and the result accumulate in fp32",
         ),
         locate=locate,
+        free={"lists": (1, 300), "heads": (1, 40)},
+        words={"lists": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "unfilled-last-page-nan",
             "zero-len-pad-nan-poisons-batch",

@@ -135,6 +135,11 @@ def reversed_rows(case: Case, operands: Operands) -> Transformed:
     return case, changed, lambda outputs: {"indices": outputs["indices"].flip(0)}
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; rows far apart must be few, or they need more addresses than there are."""
+    return case.recipe != "wide" or case["data"] != "ties"
+
+
 OP = register(
     Op(
         name=NAME,
@@ -148,6 +153,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "scores are compared, never computed"),
         locate=locate,
+        free={"lengths": (0, 5000)},
+        accepts=accepts,
         faults=(
             "topk-ties-cross-rank",
             "topk-absolute-indices",

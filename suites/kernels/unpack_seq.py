@@ -22,6 +22,7 @@ from rocassay.suites.kernels.packed_inputs import (
     SURPLUS_ROWS,
     WRAP,
     features_of,
+    fits,
     longest_of,
     random_rows,
     request_of,
@@ -109,6 +110,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return Coordinate(output=output, index=index, token=position, where=where)
 
 
+def accepts(case: Case) -> bool:
+    """Flavours that there are, on rows that there are."""
+    return _sensible(case) and fits(case)
+
+
 OP = register(
     Op(
         name=NAME,
@@ -122,6 +128,8 @@ OP = register(
         cases=cases,
         plan=RoundingPlan((), "bytes are moved, never computed"),
         locate=locate,
+        free={"heads": (1, 8), "dims": (1, 200), "lengths": (1, 12)},
+        accepts=accepts,
         faults=(
             "pack-empty-request-counted",
             "pack-prefix-inclusive",

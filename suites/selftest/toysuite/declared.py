@@ -1,4 +1,7 @@
-"""Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones."""
+"""Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones.
+
+Op `toy_fatal` takes its process with it in one of its modes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from rocassay.harness.ops import Matrix, Op, Tier, expect, register
 from rocassay.suites.selftest.toys import HOSTILE, toy_fault, toy_op
 from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
+    FATAL,
     FATAL_BLOCK_SIZE,
     NAME,
     OTHER_BLOCK_SIZE,
@@ -64,5 +68,19 @@ FAULTS = (
             applies=lambda case: case.block_size == OTHER_BLOCK_SIZE,
         )
     ),
+)
+register(
+    toy_op(
+        FATAL,
+        cases=lambda _: cross(
+            FATAL,
+            arches=("gfx942",),
+            fp8s=("e4m3fn",),
+            block_sizes=(FATAL_BLOCK_SIZE,),
+            mode=("fine", "dies"),
+            number=(0,),
+        ),
+        faults=(f"{NAME}-off-by-one",),
+    )
 )
 EXPECTED = expect(Matrix(ops=(NAME,), arches=("gfx942",), fp8s=("e4m3fn",), block_sizes=(EXPECTED_BLOCK_SIZE,)))

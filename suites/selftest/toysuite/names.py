@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NAME = "toy_run"
+FATAL = "toy_fatal"
 EXPECTED_BLOCK_SIZE = 1
 OTHER_BLOCK_SIZE = 16
 SLOW_BLOCK_SIZE = 32
