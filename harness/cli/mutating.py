@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rocassay.harness.cli.plain import plain_table, print_json, print_table, say
+from rocassay.harness.cli.showing import show_rules
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.mutants.campaign import Campaign, Outcome
 from rocassay.harness.mutants.ledger import shipped_ledger
@@ -80,19 +81,13 @@ def _machine_readable(outcome: Outcome) -> dict[str, object]:
 
 
 def _print(outcome: Outcome) -> None:
-    from rocassay.reports import gatetable
-
     print_table(_table(outcome.scores), "no mutant was judged")
     console = Console()
     for record in outcome.survivors:
         say(console, f"{record.op} {record.place} {record.old}  ->  {record.new}")
         # A survivor that no case reaches asks for another case than one whose results are right.
         say(console, f"  {record.id}" + (f": {record.detail}" if record.detail else f": green in {record.cases} cases"))
-    for row in (rules := gatetable.mutant_table(outcome.records)):
-        seen = f"{row.changed - row.seen} of {row.changed}"
-        say(console, f"{row.rule} misses {seen} killed mutants with floating-point outputs")
-    if rules:
-        say(console, "each rule was shown every case that reaches the mutant")
+    show_rules(outcome.records)
     for problem in outcome.problems:
         console.print("[bold red]RED[/] ", end="")
         say(console, problem)

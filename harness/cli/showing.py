@@ -24,6 +24,7 @@ from rocassay.harness.options import Options, records_in
 from rocassay.harness.results import GREEN, CaseRecord, Check, Status, read
 
 if TYPE_CHECKING:
+    from rocassay.harness.results.mutants import MutantRecord
     from rocassay.reports.html import Trend
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -173,6 +174,15 @@ def show_gates(results: Path, forms: list[str]) -> int:
         if row.missed:
             Console().print(f"{row.rule} never sees {', '.join(row.missed)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def show_rules(mutants: Iterable[MutantRecord]) -> None:
+    """Print what other projects' rules say of killed mutants, where they were asked."""
+    from rocassay.reports import gatetable
+
+    for row in gatetable.mutant_table(mutants):
+        missed = f"{row.changed - row.seen} of {row.changed} killed mutants with floating-point outputs"
+        Console().print(f"{row.rule} misses {missed}, on every case that reaches them", highlight=False, soft_wrap=True)
 
 
 def show_accuracy(results: Path, forms: list[str]) -> int:
