@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from rocassay.harness.gates.verdict import Deviation, Verdict, same_shape
@@ -32,8 +33,9 @@ class ExactBytes:
         if not count:
             detail = f"all {found.numel()} bytes of {output} are the expected ones"
             return [Verdict("bytes", True, detail, 0.0, 0.0, reason)]
-        place = tuple(int(i) for i in wrong.reshape(-1).nonzero()[0])
-        index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place[0]), found.shape))
+        # Not torch's function: it imports sympy, for seconds, in the middle of a case.
+        first = int(wrong.reshape(-1).nonzero()[0])
+        index = tuple(int(i) for i in np.unravel_index(first, found.shape))
         detail = (
             f"{count} of {found.numel()} bytes of {output} differ; the first: "
             f"found {int(found[index]):#04x}, expected {int(wanted[index]):#04x}"
