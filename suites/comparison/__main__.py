@@ -44,7 +44,10 @@ def _run(asked: argparse.Namespace) -> None:
     from rocassay.suites.comparison.contexts import KEYS, cases
 
     ids = tuple(str(case) for drawn in KEYS for case in cases(asked.keys, drawn))
-    options = Options(cases=ids, engine=asked.engine, power=True, out=asked.out, resume=asked.resume).checked()
+    # A fault that takes every page for a full one reads 32768 keys of each key's page on the interpreter: it is late.
+    options = Options(
+        cases=ids, engine=asked.engine, power=True, out=asked.out, resume=asked.resume, case_timeout=120.0
+    ).checked()
     if run_pytest(options, asked.workers, Progress(Console(stderr=True))) not in FINISHED:
         raise RocassayError("the run was stopped; --resume goes on with it")
     assay = read(asked.out / RESULTS)
