@@ -1,7 +1,8 @@
 """Inputs of the MLA cache family: keys, paged caches, slots and tables, and what must not be read in them.
 
 Recipes: `tagged` (pages at multiples of 576 bytes where the contract wants that, else contiguous), `padded` (every
-stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31). In all of them
+stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31), `tall` (row strides that carry
+element offsets past 2^31). In all of them
 pages are permuted, every group of every token has its own scale, and whatever belongs to nobody is poison.
 """
 
@@ -21,7 +22,7 @@ from rocassay.harness.layouts import Layout
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", "tall")
 SURPLUS_ROWS = 3
 """Rows of a key tensor beyond the slot mapping, as graph padding leaves them."""
 
