@@ -49,6 +49,9 @@ SURPLUS_ROWS = 5
 ROW_PITCH = 2**29
 """bf16 elements from request to request in the recipe `wide`: the third starts 2^31 bytes into the output."""
 
+TALL_BLOCK_SIZES = (16,)
+"""Page sizes of the recipe `tall`, whose third request gathers beyond row 16."""
+
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 
 
@@ -70,6 +73,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **none, lengths=(0,), offset=(0,), gather=("all",), cache=("any",))
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (2,), "cache": ("any",)}
     yield from cross(NAME, **few, lengths=(MISSING,), offset=(3,), gather=("tail",))
+    few["block_sizes"] = TALL_BLOCK_SIZES
     yield from cross(NAME, **few, **edges, recipes=("tall",), gather=("tail",))
     if tier != "quick":
         for lengths, gather in ((LENGTHS, "all"), (LENGTHS[2::4], "tail")):
@@ -227,7 +231,9 @@ def accepts(case: Case) -> bool:
     flavour = {"main": PLATFORM_FP8[case.arch], "extra": "e4m3fn"}.get(str(case["cache"]), case.fp8)
     near = case.recipe != "wide" or (case.block_size in PLANAR_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
     short = case["lengths"] != MISSING or (case.recipe == "tagged" and case["gather"] == "tail")
-    few = case.recipe != "tall" or (case.block_size == 2 and case["lengths"] == "edges" and case["gather"] == "tail")
+    few = case.recipe != "tall" or (
+        case.block_size in TALL_BLOCK_SIZES and case["lengths"] == "edges" and case["gather"] == "tail"
+    )
     return case.fp8 == flavour and near and short and few
 
 

@@ -13,7 +13,7 @@ from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.gates import ExactBytes
-from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
@@ -29,7 +29,9 @@ from rocassay.references.caches import gather_and_maybe_dequant_cache as referen
 from rocassay.references.caches.gather_and_maybe_dequant_cache import Record, layout_of
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES, TOKEN_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
+    FAR,
     LAYER_SCALES,
+    WRAP,
     cache_placement,
     finite_codes,
     group_scales,
@@ -74,6 +76,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "kv_cache_dtype": ("fp8_ds_mla",)}
     few |= {"scales": ("pow2",), "starts": ("none",)}
     yield from cross(NAME, **few, block_sizes=(1,), lengths=(MISSING,))
+    yield from cross(NAME, **few, block_sizes=TOKEN_WIDE_BLOCK_SIZES, lengths=("edges",), recipes=("tall",))
 
 
 def _lengths(case: Case) -> tuple[int, ...]:
@@ -114,9 +117,17 @@ def inputs(case: Case, stream: Stream) -> Operands:
             **cache_placement(case, "src_cache", cache.shape[-1], size=cache.element_size()),
             **padded_rows(case, "block_table", pages.block_table.shape[1], 3),
             **padded_rows(case, "dst", ELEMENTS, 64),
+            **_tall(case),
         },
         unread={"src_cache": unread},
     )
+
+
+def _tall(case: Case) -> dict[str, Placement]:
+    """In the recipe `tall`: rows of the output, and the table's row of request 2, beyond 2^31 elements."""
+    if case.recipe != "tall":
+        return {}
+    return {"dst": Placement((WRAP // 64, 1), lead=2 * WRAP), "block_table": Placement((WRAP // 2, 1), lead=4 * WRAP)}
 
 
 def _missing(case: Case, stream: Stream) -> Operands:
@@ -188,7 +199,7 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 def accepts(case: Case) -> bool:
     """bf16 has no flavour; pages beyond 2^31 are few; missing pages hold one token and have a table of their own."""
     flavoured = case["kv_cache_dtype"] != "auto" or case.fp8 == "e4m3fn"
-    near = case.recipe != "wide" or (case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
+    near = case.recipe not in FAR or (case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
     missing = case["lengths"] == MISSING
     own = case.block_size == 1 and case.recipe == "tagged" and case["starts"] == "none"
     return flavoured and near and (own or not missing)
