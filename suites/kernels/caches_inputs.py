@@ -2,8 +2,8 @@
 
 Recipes: `tagged` (pages at multiples of 576 bytes where the contract wants that, else contiguous), `padded` (every
 stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31), `tall` (row strides
-that carry element offsets past 2^31; in writers page strides, too, and slots of 32 bits). In all of them pages are
-permuted, every group of every token has its own scale, and whatever belongs to nobody is poison.
+that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits). In all of them pages are permuted,
+every group of every token has its own scale, and whatever belongs to nobody is poison.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rocassay.harness.layouts import Layout
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 
-RECIPES = ("tagged", "padded", "wide", "tall")
+RECIPES = ("tagged", "padded", "wide", "tall", "narrow")
 SURPLUS_ROWS = 3
 """Rows of a key tensor beyond the slot mapping, as graph padding leaves them."""
 
@@ -37,7 +37,7 @@ TALL_PITCH = 2**27
 TALL_TOKENS = 18
 """Most tokens of the recipe `tall`, and the fewest of which the last one, which owns a slot, lies so far."""
 
-FAR = ("wide", "tall")
+FAR = ("wide", "narrow")
 """Recipes whose caches reach beyond 2^31 bytes."""
 
 LATE_PAGES = 4
@@ -106,11 +106,11 @@ def group_scales(stream: Stream, tokens: int, groups: int, kind: str) -> NDArray
 def slot_mapping(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
     """int64 [T]: slots in random order and a skipped token now and then, nothing but those (`dummy`) or none (`owned`).
 
-    Slot 0 belongs to nobody, so that a skipped token that lands there shows; but in the recipe `tall`, whose slots
-    are int32, it belongs to token 1.
+    Slot 0 belongs to nobody, so that a skipped token that lands there shows; but in the recipe `narrow`, whose
+    slots are int32, it belongs to token 1.
     """
     slots = _slots(case, stream, blocks)
-    if case.recipe != "tall":
+    if case.recipe != "narrow":
         return slots
     slots[1:2] = slots[1:2].clamp(max=0)
     return slots.clamp(min=-(2**31)).to(torch.int32)
@@ -139,20 +139,20 @@ def blocks_for(case: Case, tokens: int) -> int:
 
 
 def fits_beyond(case: Case) -> bool:
-    """Whether the recipes `wide` and `tall` have slots, and the latter rows, for the case's tokens."""
+    """Whether the recipes `wide` and `narrow` have slots, and `tall` rows, for the case's tokens."""
     tokens = case.integer("tokens")
     slots = case.recipe not in FAR or tokens <= LATE_PAGES * case.block_size
     return slots and (case.recipe != "tall" or tokens <= TALL_TOKENS)
 
 
 def tall_rows(case: Case, name: str) -> dict[str, Placement]:
-    """In the recipe `tall`: bf16 rows of the tensor `name` past 2^31 elements, and slots far apart with zeros between.
+    """`tall`: bf16 rows of the tensor `name` past 2^31 elements; `narrow`: slots far apart with zeros between.
 
     The slots span more than the guard fills (harness/arena.py), or what lies between them would be any number.
     """
-    if case.recipe != "tall":
-        return {}
-    return {name: Placement((TALL_PITCH, 1), lead=2 * WRAP), "slot_mapping": Placement((2**20,))}
+    if case.recipe == "tall":
+        return {name: Placement((TALL_PITCH, 1), lead=2 * WRAP)}
+    return {"slot_mapping": Placement((2**20,))} if case.recipe == "narrow" else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, tokens=(9,), scale_fmt=("float",), slots=("owned",))
     wide = {**axes, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), scale_fmt=("ue8m0",), slots=("mixed",))
-    few: dict[str, Any] = {**wide, "arches": ARCHES[:1], "fp8s": FP8S[:1], "recipes": ("tall",)}
+    few: dict[str, Any] = {**wide, "arches": ARCHES[:1], "fp8s": FP8S[:1], "recipes": ("tall", "narrow")}
     yield from cross(NAME, **few, tokens=(TALL_TOKENS,), scale_fmt=("ue8m0",), slots=("mixed",))
 
 

@@ -55,7 +55,12 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **one, tokens=(9,), kv_cache_dtype=(dtype,), slots=("owned",))
         wide = {**own, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
         yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), kv_cache_dtype=(dtype,), slots=("mixed",))
-    few: dict[str, Any] = {**plain, "arches": ARCHES[:1], "block_sizes": TOKEN_WIDE_BLOCK_SIZES, "recipes": ("tall",)}
+    few: dict[str, Any] = {
+        **plain,
+        "arches": ARCHES[:1],
+        "block_sizes": TOKEN_WIDE_BLOCK_SIZES,
+        "recipes": ("tall", "narrow"),
+    }
     yield from cross(NAME, **few, tokens=(TALL_TOKENS,), kv_cache_dtype=("fp8",), slots=("mixed",))
 
 

@@ -29,7 +29,6 @@ from rocassay.references.caches import gather_and_maybe_dequant_cache as referen
 from rocassay.references.caches.gather_and_maybe_dequant_cache import Record, layout_of
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES, TOKEN_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
-    FAR,
     LAYER_SCALES,
     WRAP,
     cache_placement,
@@ -199,7 +198,9 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 def accepts(case: Case) -> bool:
     """bf16 has no flavour; pages beyond 2^31 are few; missing pages hold one token and have a table of their own."""
     flavoured = case["kv_cache_dtype"] != "auto" or case.fp8 == "e4m3fn"
-    near = case.recipe not in FAR or (case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
+    near = case.recipe not in ("wide", "tall") or (
+        case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM
+    )
     missing = case["lengths"] == MISSING
     own = case.block_size == 1 and case.recipe == "tagged" and case["starts"] == "none"
     return flavoured and near and (own or not missing)

@@ -49,7 +49,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     wide = {**axes, "block_sizes": PLANAR_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), slots=("mixed",))
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (16,)}
-    yield from cross(NAME, **few, recipes=("tall",), tokens=(TALL_TOKENS,), slots=("mixed",))
+    yield from cross(NAME, **few, recipes=("tall", "narrow"), tokens=(TALL_TOKENS,), slots=("mixed",))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
