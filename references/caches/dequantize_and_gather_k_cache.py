@@ -45,16 +45,20 @@ def dequantize_and_gather_k_cache(
     """`out` after the gather, whole; CPU tensors, none of which changes.
 
     out: bf16 [B, M, 512]. k_cache: uint8 [NB, BS, 584]. seq_lens, gather_lens: int [B]. block_table: int [B, W].
+    Rows whose key or whose page does not exist stay as they were.
     """
     bits = bits_of(out).copy()
-    block_size = k_cache.shape[1]
+    block_size, width = k_cache.shape[1], block_table.shape[1]
     layout, pages = planar_584(block_size), k_cache.reshape(k_cache.shape[0], -1)
     tails = (seq_lens if gather_lens is None else gather_lens).tolist()
     for request, (length, tail) in enumerate(zip(seq_lens.tolist(), tails, strict=True)):
-        position = np.arange(length - tail, length)
+        position, row = np.arange(length - tail, length), offset + np.arange(tail)
+        kept = (position >= 0) & (position < width * block_size) & (row < out.shape[1])
+        position, row = position[kept], row[kept]
         block = block_table[request].numpy()[position // block_size].astype(np.int64)
-        records = layout.unpack(pages, block * block_size + position % block_size)
-        bits[request, offset : offset + tail] = rows_584(records, fp8)
+        kept = (block >= 0) & (block < len(pages))
+        slot = block * block_size + position % block_size
+        bits[request, row[kept]] = rows_584(layout.unpack(pages, slot[kept]), fp8)
     return bf16_tensor(bits)
 
 
@@ -73,10 +77,11 @@ def peer_dequantize_and_gather_k_cache(
     tails = seq_lens if gather_lens is None else gather_lens
     index = torch.arange(rows, device=out.device)[None, :] - offset
     position = (seq_lens - tails)[:, None] + index
-    gathered = (index >= 0) & (index < tails[:, None])
+    gathered = (index >= 0) & (index < tails[:, None]) & (position >= 0)
     safe = torch.where(gathered, position, torch.zeros_like(position))
     column = torch.div(safe, block_size, rounding_mode="floor")
     page = torch.gather(block_table.to(torch.int64), 1, column.clamp_max(block_table.shape[1] - 1))
+    gathered &= (column < block_table.shape[1]) & (page >= 0) & (page < k_cache.shape[0])
     page = torch.where(gathered, page, torch.zeros_like(page))
     pages = Pages.of(k_cache, planar_584(block_size))
     records = pages.read(page.flatten(), (safe % block_size).flatten()).unflatten(0, page.shape)

@@ -70,7 +70,11 @@ def gather_and_maybe_dequant_cache(
     token, request = np.array(owners, dtype=np.int64).reshape(-1, 2).T
     block_size = src_cache.shape[1]
     position = token - np.array(bounds)[request] + np.array(starts, dtype=np.int64)[request]
-    block = block_table.numpy()[request, position // block_size].astype(np.int64)
+    blocks, width = src_cache.shape[0], block_table.shape[1]
+    column = position // block_size
+    block = block_table.numpy()[request, np.minimum(column, width - 1)].astype(np.int64)
+    kept = (column < width) & (block >= 0) & (block < blocks)
+    token, position, block = token[kept], position[kept], block[kept]
     pages = src_cache.reshape(src_cache.shape[0], -1).view(torch.uint8)
     stored = layout_of(record, block_size).unpack(pages, block * block_size + position % block_size)
     found: list[torch.Tensor] = []

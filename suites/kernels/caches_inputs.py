@@ -1,8 +1,9 @@
 """Inputs of the MLA cache family: keys, paged caches, slots and tables, and what must not be read in them.
 
 Recipes: `tagged` (pages at multiples of 576 bytes where the contract wants that, else contiguous), `padded` (every
-stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31). In all of them
-pages are permuted, every group of every token has its own scale, and whatever belongs to nobody is poison.
+stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31), `tall` (row strides
+that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits). In all of them pages are permuted,
+every group of every token has its own scale, and whatever belongs to nobody is poison.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rocassay.harness.layouts import Layout
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", "tall", "narrow")
 SURPLUS_ROWS = 3
 """Rows of a key tensor beyond the slot mapping, as graph padding leaves them."""
 
@@ -30,6 +31,15 @@ WIDE_STRIDE = 162_000 * 576
 """Bytes from page to page in the recipe `wide`: page 24 starts beyond 2^31."""
 
 WIDE_PAGES = 30
+TALL_PITCH = 2**27
+"""bf16 elements from row to row in the recipe `tall`: row 16 starts 2^31 elements into its tensor."""
+
+TALL_TOKENS = 18
+"""Most tokens of the recipe `tall`, and the fewest of which the last one, which owns a slot, lies so far."""
+
+FAR = ("wide", "narrow")
+"""Recipes whose caches reach beyond 2^31 bytes."""
+
 LATE_PAGES = 4
 """Pages at the end of those that tokens are written to."""
 
@@ -96,14 +106,23 @@ def group_scales(stream: Stream, tokens: int, groups: int, kind: str) -> NDArray
 def slot_mapping(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
     """int64 [T]: slots in random order and a skipped token now and then, nothing but those (`dummy`) or none (`owned`).
 
-    Slot 0 belongs to nobody, so that a skipped token that lands there shows.
+    Slot 0 belongs to nobody, so that a skipped token that lands there shows; but in the recipe `narrow`, whose
+    slots are int32, it belongs to token 1.
     """
+    slots = _slots(case, stream, blocks)
+    if case.recipe != "narrow":
+        return slots
+    slots[1:2] = slots[1:2].clamp(max=0)
+    return slots.clamp(min=-(2**31)).to(torch.int32)
+
+
+def _slots(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
     tokens = case.integer("tokens")
     skipped = torch.tensor(SKIPPED).repeat(tokens)
     if case["slots"] == "dummy":
         return skipped[:tokens].clone()
     order = stream.permutation(blocks * case.block_size)
-    first = (blocks - LATE_PAGES) * case.block_size if case.recipe == "wide" else 1
+    first = (blocks - LATE_PAGES) * case.block_size if case.recipe in FAR else 1
     usable = order[order >= first]
     # A page other than the first must be written, or a wrong page stride would not show.
     late = int(np.argmax(usable >= (blocks - 1) * case.block_size))
@@ -116,12 +135,24 @@ def slot_mapping(case: Case, stream: Stream, blocks: int) -> torch.Tensor:
 
 def blocks_for(case: Case, tokens: int) -> int:
     """Pages of a cache that takes `tokens` and leaves about as many slots empty."""
-    return WIDE_PAGES if case.recipe == "wide" else max(2, -(-2 * tokens // case.block_size))
+    return WIDE_PAGES if case.recipe in FAR else max(2, -(-2 * tokens // case.block_size))
 
 
 def fits_beyond(case: Case) -> bool:
-    """Whether the recipe `wide` has slots for the case's tokens."""
-    return case.integer("tokens") <= LATE_PAGES * case.block_size
+    """Whether the recipes `wide` and `narrow` have slots, and `tall` rows, for the case's tokens."""
+    tokens = case.integer("tokens")
+    slots = case.recipe not in FAR or tokens <= LATE_PAGES * case.block_size
+    return slots and (case.recipe != "tall" or tokens <= TALL_TOKENS)
+
+
+def tall_rows(case: Case, name: str) -> dict[str, Placement]:
+    """`tall`: bf16 rows of the tensor `name` past 2^31 elements; `narrow`: slots far apart with zeros between.
+
+    The slots span more than the guard fills (harness/arena.py), or what lies between them would be any number.
+    """
+    if case.recipe == "tall":
+        return {name: Placement((TALL_PITCH, 1), lead=2 * WRAP)}
+    return {"slot_mapping": Placement((2**20,))} if case.recipe == "narrow" else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +219,7 @@ def cache_placement(case: Case, name: str, width: int, *, size: int = 1, multipl
     page = case.block_size * width
     if case.recipe == "padded":
         return {name: Placement((page + 96 // size, width, 1), lead=4096)}
-    if case.recipe == "wide":
+    if case.recipe in FAR:
         return {name: Placement((WIDE_STRIDE // size, width, 1), lead=WRAP)}
     rounded = -(-page * size // multiple) * multiple // size
     return {name: Placement((rounded, width, 1))}

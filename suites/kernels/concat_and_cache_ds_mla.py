@@ -21,6 +21,7 @@ from rocassay.references.caches import concat_and_cache_ds_mla as reference
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES, TOKEN_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
     SURPLUS_ROWS,
+    TALL_TOKENS,
     blocks_for,
     cache_placement,
     fits_beyond,
@@ -31,6 +32,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
     slot_mapping,
+    tall_rows,
 )
 
 NAME = "concat_and_cache_ds_mla"
@@ -48,6 +50,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, tokens=(9,), scale_fmt=("float",), slots=("owned",))
     wide = {**axes, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), scale_fmt=("ue8m0",), slots=("mixed",))
+    few: dict[str, Any] = {**wide, "arches": ARCHES[:1], "fp8s": FP8S[:1], "recipes": ("tall", "narrow")}
+    yield from cross(NAME, **few, tokens=(TALL_TOKENS,), scale_fmt=("ue8m0",), slots=("mixed",))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
@@ -68,6 +72,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
             **cache_placement(case, "kv_cache", RECORD),
             **padded_rows(case, "kv_c", LATENT, 64),
             **padded_rows(case, "k_pe", ROPE, 512),
+            **tall_rows(case, "kv_c"),
         },
     )
 
@@ -101,7 +106,7 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 def accepts(case: Case) -> bool:
     """All mixtures; beyond 2^31 lie only so many slots."""
-    return case.recipe != "wide" or fits_beyond(case)
+    return fits_beyond(case)
 
 
 OP = register(

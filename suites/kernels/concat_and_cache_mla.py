@@ -24,6 +24,7 @@ from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES,
 from rocassay.suites.kernels.caches_inputs import (
     LAYER_SCALES,
     SURPLUS_ROWS,
+    TALL_TOKENS,
     blocks_for,
     cache_placement,
     fits_beyond,
@@ -33,6 +34,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
     slot_mapping,
+    tall_rows,
 )
 
 NAME = "concat_and_cache_mla"
@@ -53,6 +55,13 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **one, tokens=(9,), kv_cache_dtype=(dtype,), slots=("owned",))
         wide = {**own, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
         yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), kv_cache_dtype=(dtype,), slots=("mixed",))
+    few: dict[str, Any] = {
+        **plain,
+        "arches": ARCHES[:1],
+        "block_sizes": TOKEN_WIDE_BLOCK_SIZES,
+        "recipes": ("tall", "narrow"),
+    }
+    yield from cross(NAME, **few, tokens=(TALL_TOKENS,), kv_cache_dtype=("fp8",), slots=("mixed",))
 
 
 def _dense(case: Case) -> bool:
@@ -93,6 +102,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
             **cache_placement(case, "kv_cache", ELEMENTS, size=cache.element_size()),
             **padded_rows(case, "kv_c", LATENT, 64),
             **padded_rows(case, "k_pe", ROPE, 512),
+            **tall_rows(case, "kv_c"),
         },
     )
 
@@ -123,7 +133,7 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 def accepts(case: Case) -> bool:
     """bf16 has no flavour; beyond 2^31 lie only so many slots."""
     flavoured = not _dense(case) or case.fp8 == "e4m3fn"
-    return flavoured and (case.recipe != "wide" or fits_beyond(case))
+    return flavoured and fits_beyond(case)
 
 
 OP = register(

@@ -33,6 +33,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     permute_pages,
     random_bytes,
 )
+from rocassay.suites.kernels.missing_pages import MISSING, PAGES, missing_pages, missing_placements
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "cp_gather_indexer_k_quant_cache"
@@ -64,6 +65,7 @@ def cases(tier: Tier) -> Iterable[Case]:
         lengths=("edges",),
         ratio=(1,),
     )
+    yield from cross(NAME, arches=ARCHES[:1], fp8s=FP8S[:1], block_sizes=(1,), lengths=(MISSING,), ratio=(1,))
 
 
 def request_lengths(case: Case) -> tuple[int, ...]:
@@ -76,6 +78,8 @@ def request_lengths(case: Case) -> tuple[int, ...]:
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """Pages of random bytes, one missing page, an over-long chunk whose tail belongs to nobody."""
+    if case["lengths"] == MISSING:
+        return _missing(case, stream)
     lengths = request_lengths(case)
     total = sum(lengths)
     contents = random_bytes(stream.child("records"), (total, RECORD)).numpy()
@@ -100,6 +104,24 @@ def inputs(case: Case, stream: Stream) -> Operands:
         },
         placements={**cache_placement(case), **padded_rows(case, "block_table", table.shape[1], 3)},
         unread={"kv_cache": pages.unread},
+    )
+
+
+def _missing(case: Case, stream: Stream) -> Operands:
+    """Tokens without a page, and rows that name a request which has not begun, has ended or is none."""
+    chunk, rows = missing_pages(), len(missing_pages().owner)
+    return Operands(
+        inputs={
+            "kv_cache": random_bytes(stream.child("records"), (PAGES, 1, RECORD)),
+            "block_table": chunk.block_table,
+            "cu_seqlen": chunk.bounds,
+            "token_to_seq": chunk.owner,
+        },
+        outputs={
+            "k_fp8": random_bytes(stream.child("k_fp8"), (rows, HEAD_DIM)),
+            "k_fp8_scale": random_bytes(stream.child("k_fp8_scale"), (rows, 4)),
+        },
+        placements={**cache_placement(case), **missing_placements("cu_seqlen")},
     )
 
 
@@ -134,6 +156,11 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
     return token.model_copy(update={"byte": record_byte, "offset": offset})
 
 
+def accepts(case: Case) -> bool:
+    """All mixtures; chunks with missing pages have pages of one token and a table of their own pitch."""
+    return case["lengths"] != MISSING or (case.block_size == 1 and case.recipe == "tagged")
+
+
 OP = register(
     Op(
         name=NAME,
@@ -149,6 +176,7 @@ OP = register(
         locate=locate,
         free={"lengths": (0, 300)},
         words={"lengths": (RANDOM,)},
+        accepts=accepts,
         faults=(
             "idx-shuffle-at-bs1",
             "idx-c4a-blockflat-read-as-tiled",

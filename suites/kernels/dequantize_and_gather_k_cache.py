@@ -38,6 +38,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
 )
+from rocassay.suites.kernels.missing_pages import MISSING
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "dequantize_and_gather_k_cache"
@@ -47,6 +48,9 @@ SURPLUS_ROWS = 5
 
 ROW_PITCH = 2**29
 """bf16 elements from request to request in the recipe `wide`: the third starts 2^31 bytes into the output."""
+
+TALL_BLOCK_SIZES = (16,)
+"""Page sizes of the recipe `tall`, whose third request gathers beyond row 16."""
 
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 
@@ -67,6 +71,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **wide, **edges, recipes=("wide",), gather=("tail",), cache=("any",))
     none: dict[str, Any] = {**padded, "block_sizes": (64,)}
     yield from cross(NAME, **none, lengths=(0,), offset=(0,), gather=("all",), cache=("any",))
+    few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (2,), "cache": ("any",)}
+    yield from cross(NAME, **few, lengths=(MISSING,), offset=(3,), gather=("tail",))
+    few["block_sizes"] = TALL_BLOCK_SIZES
+    yield from cross(NAME, **few, **edges, recipes=("tall",), gather=("tail",))
     if tier != "quick":
         for lengths, gather in ((LENGTHS, "all"), (LENGTHS[2::4], "tail")):
             yield from cross(NAME, **padded, lengths=lengths, offset=(0,), gather=(gather,), cache=("any",))
@@ -86,6 +94,8 @@ def _lengths(case: Case) -> tuple[int, ...]:
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """Every finite code, distinct scales a group, arbitrary RoPE bits; garbage wherever no gathered key lies."""
+    if case["lengths"] == MISSING:
+        return _missing(case, stream)
     lengths, offset = _lengths(case), case.integer("offset")
     tails = [min(length, 5 + 6 * request) for request, length in enumerate(lengths)]
     gathered = tails if case["gather"] == "tail" else list(lengths)
@@ -118,7 +128,42 @@ def _out_placement(case: Case, rows: int) -> dict[str, Placement]:
     if case.recipe == "padded":
         pitch = HEAD_DIM + 64
         return {"out": Placement((rows * pitch + 128, pitch, 1))}
+    if case.recipe == "tall":
+        return {"out": Placement((2**30, 2**27 + HEAD_DIM, 1), lead=2**32)}
     return {"out": Placement((ROW_PITCH, HEAD_DIM, 1))} if case.recipe == "wide" else {}
+
+
+def _missing(case: Case, stream: Stream) -> Operands:
+    """Keys without a page, keys before the first one, and keys for which the output has no row.
+
+    Request 0 has pages -1, behind the cache, and beyond the table's columns (where request 1 has one that exists);
+    request 1 is asked for more keys than it has, request 2 for more than there are rows. One scale of every key is
+    byte 0, 2^-127, over codes from 4 on, so that no product is a subnormal.
+    """
+    size, columns, offset = case.block_size, 12, case.integer("offset")
+    pages, reach = 20, columns * size
+    contents = records(stream, pages * size, case.fp8)
+    group = contents[:, 3 * 64 : 4 * 64]
+    four = {"e4m3fn": 0x48, "e4m3fnuz": 0x50}[case.fp8]
+    contents[:, 3 * 64 : 4 * 64] = group & 0x80 | (four + (group & 0x7F) % 0x20)
+    contents[:, NOPE + 128 + 3] = 0
+    layout = planar_584(size)
+    cache = np.zeros((pages, layout.page_bytes), dtype=np.uint8)
+    layout.pack(contents, np.arange(pages * size), cache)
+    table = stream.child("table").integers(0, pages, (4, columns)).astype(np.int32)
+    table[0, columns - 3 : columns - 1] = (pages, -1)
+    seq_lens, gather_lens = (reach + 1, 3, reach, 2), (9, 5, 14, 2)
+    return Operands(
+        inputs={
+            "k_cache": torch.from_numpy(cache.reshape(pages, size, RECORD)),
+            "seq_lens": torch.tensor(seq_lens, dtype=torch.int32),
+            "block_table": torch.from_numpy(table),
+            "gather_lens": torch.tensor(gather_lens, dtype=torch.int32),
+        },
+        outputs={"out": random_bf16(stream.child("out"), (4, offset + 10, HEAD_DIM))},
+        scalars={"offset": offset},
+        placements=cache_placement(case, "k_cache", RECORD, multiple=576),
+    )
 
 
 def records(stream: Stream, tokens: int, fp8: str) -> NDArray[np.uint8]:
@@ -182,10 +227,14 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def accepts(case: Case) -> bool:
-    """The main cache has the chip's flavour, the extra one OCP's; pages beyond 2^31 are few."""
+    """The main cache has the chip's flavour, the extra one OCP's; pages and rows beyond 2^31 are few."""
     flavour = {"main": PLATFORM_FP8[case.arch], "extra": "e4m3fn"}.get(str(case["cache"]), case.fp8)
     near = case.recipe != "wide" or (case.block_size in PLANAR_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
-    return case.fp8 == flavour and near
+    short = case["lengths"] != MISSING or (case.recipe == "tagged" and case["gather"] == "tail")
+    few = case.recipe != "tall" or (
+        case.block_size in TALL_BLOCK_SIZES and case["lengths"] == "edges" and case["gather"] == "tail"
+    )
+    return case.fp8 == flavour and near and short and few
 
 
 OP = register(

@@ -13,7 +13,7 @@ from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.gates import ExactBytes
-from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
@@ -30,6 +30,7 @@ from rocassay.references.caches.gather_and_maybe_dequant_cache import Record, la
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES, TOKEN_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
     LAYER_SCALES,
+    WRAP,
     cache_placement,
     finite_codes,
     group_scales,
@@ -40,6 +41,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
 )
+from rocassay.suites.kernels.missing_pages import MISSING, PAGES, missing_pages, missing_placements
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "gather_and_maybe_dequant_cache"
@@ -70,6 +72,10 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **own, recipes=("padded",), lengths=lengths, starts=("pages",), **general)
         wide = {**own, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
         yield from cross(NAME, **wide, recipes=("wide",), lengths=("edges",), starts=("none",), **one)
+    few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "kv_cache_dtype": ("fp8_ds_mla",)}
+    few |= {"scales": ("pow2",), "starts": ("none",)}
+    yield from cross(NAME, **few, block_sizes=(1,), lengths=(MISSING,))
+    yield from cross(NAME, **few, block_sizes=TOKEN_WIDE_BLOCK_SIZES, lengths=("edges",), recipes=("tall",))
 
 
 def _lengths(case: Case) -> tuple[int, ...]:
@@ -82,6 +88,8 @@ def _lengths(case: Case) -> tuple[int, ...]:
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """Every finite code or arbitrary bits; an over-long chunk whose tail belongs to nobody; poison elsewhere."""
+    if case["lengths"] == MISSING:
+        return _missing(case, stream)
     size, lengths = case.block_size, _lengths(case)
     record = DTYPES[str(case["kv_cache_dtype"])][1]
     begins = [size * (1 + request % 2) * (case["starts"] == "pages") for request in range(len(lengths))]
@@ -108,8 +116,33 @@ def inputs(case: Case, stream: Stream) -> Operands:
             **cache_placement(case, "src_cache", cache.shape[-1], size=cache.element_size()),
             **padded_rows(case, "block_table", pages.block_table.shape[1], 3),
             **padded_rows(case, "dst", ELEMENTS, 64),
+            **_tall(case),
         },
         unread={"src_cache": unread},
+    )
+
+
+def _tall(case: Case) -> dict[str, Placement]:
+    """In the recipe `tall`: rows of the output, and the table's row of request 2, beyond 2^31 elements."""
+    if case.recipe != "tall":
+        return {}
+    return {"dst": Placement((WRAP // 64, 1), lead=2 * WRAP), "block_table": Placement((WRAP // 2, 1), lead=4 * WRAP)}
+
+
+def _missing(case: Case, stream: Stream) -> Operands:
+    """Tokens without a page, and rows that name a request which has not begun, has ended or is none."""
+    chunk, record = missing_pages(), DTYPES[str(case["kv_cache_dtype"])][1]
+    cache = torch.from_numpy(_contents(case, stream, record, PAGES)).unsqueeze(1)
+    return Operands(
+        inputs={
+            "src_cache": cache.view(torch.bfloat16) if record == "bf16" else cache,
+            "block_table": chunk.block_table,
+            "cu_seq_lens": chunk.bounds,
+            "token_to_seq": chunk.owner,
+            "scale": torch.tensor(LAYER_SCALES[:1]),
+        },
+        outputs={"dst": random_bf16(stream.child("dst"), (len(chunk.owner), ELEMENTS))},
+        placements=missing_placements("cu_seq_lens"),
     )
 
 
@@ -163,10 +196,14 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def accepts(case: Case) -> bool:
-    """bf16 has no flavour; pages beyond 2^31 are few."""
+    """bf16 has no flavour; pages beyond 2^31 are few; missing pages hold one token and have a table of their own."""
     flavoured = case["kv_cache_dtype"] != "auto" or case.fp8 == "e4m3fn"
-    near = case.recipe != "wide" or (case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM)
-    return flavoured and near
+    near = case.recipe not in ("wide", "tall") or (
+        case.block_size in TOKEN_WIDE_BLOCK_SIZES and case["lengths"] != RANDOM
+    )
+    missing = case["lengths"] == MISSING
+    own = case.block_size == 1 and case.recipe == "tagged" and case["starts"] == "none"
+    return flavoured and near and (own or not missing)
 
 
 OP = register(

@@ -25,6 +25,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
     RECORD,
     WIDE_PAGES,
+    WRAP,
     cache_placement,
     contract_layout,
     keys,
@@ -33,6 +34,9 @@ from rocassay.suites.kernels.indexer_inputs import (
 )
 
 NAME = "indexer_k_quant_and_cache"
+TALL_TOKENS = 18
+"""Most keys of the recipe `tall`; the last one, which owns a slot, lies beyond 2^31 elements."""
+
 SURPLUS_ROWS = 3
 """Rows of k beyond the slot mapping, as graph padding leaves them."""
 
@@ -61,28 +65,51 @@ def cases(tier: Tier) -> Iterable[Case]:
         scale_fmt=("ue8m0",),
         ratio=(1,),
     )
+    few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (16,), "scale_fmt": ("ue8m0",)}
+    yield from cross(NAME, **few, recipes=("tall", "single"), tokens=(TALL_TOKENS,), ratio=(1,))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """Keys with tagged rows, slots visited in random order, a skipped slot now and then, a cache of random bytes."""
     tokens, block_size = case.integer("tokens"), case.block_size
-    blocks = WIDE_PAGES if case.recipe == "wide" else max(2, -(-2 * tokens // block_size))
+    far = case.recipe in ("wide", "tall")
+    blocks = WIDE_PAGES if far else max(2, -(-2 * tokens // block_size))
     k = keys(stream.child("k"), tokens + SURPLUS_ROWS)
     k[tokens:] = torch.nan
     slots = stream.child("slots").permutation(blocks * block_size)
-    if case.recipe == "wide":
+    if far:
         slots = slots[slots >= blocks * block_size * 15 // 16]
     slot_mapping = torch.from_numpy(slots[:tokens].copy())
     slot_mapping[5::11] = torch.tensor([-1, -5, -(2**40)]).repeat(tokens)[: len(slot_mapping[5::11])]
-    placements = dict(cache_placement(case))
-    if case.recipe == "padded":
-        placements["k"] = Placement((HEAD_DIM + 64, 1))
+    if case.recipe == "tall":
+        slot_mapping = slot_mapping.clamp(min=-(2**31)).to(torch.int32)
+    if case.recipe == "single":
+        k = _single(k)
     return Operands(
         inputs={"k": k, "slot_mapping": slot_mapping},
         outputs={"kv_cache": random_bytes(stream.child("kv_cache"), (blocks, block_size, RECORD))},
         scalars={"scale_fmt": case["scale_fmt"]},
-        placements=placements,
+        placements=_placements(case),
     )
+
+
+def _single(k: torch.Tensor) -> torch.Tensor:
+    """fp32 keys; row 2's largest magnitude is the fp32 above 1.75 * 2^k, so that its scale is the next power of two."""
+    single = k.to(torch.float32)
+    row = single[2:3]
+    row[row == 1.75] = 1.75 + 2.0**-23
+    return single
+
+
+def _placements(case: Case) -> dict[str, Placement]:
+    """`tall` keys lie 2^27 elements apart, and its slots so far that what lies between is 0 (harness/arena.py)."""
+    if case.recipe == "single":
+        return {}
+    if case.recipe == "tall":
+        placed = cache_placement(replace(case, recipe="wide"))
+        return {**placed, "k": Placement((2**27, 1), lead=2 * WRAP), "slot_mapping": Placement((2**20,))}
+    padded = {"k": Placement((HEAD_DIM + 64, 1))} if case.recipe == "padded" else {}
+    return {**cache_placement(case), **padded}
 
 
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
@@ -145,8 +172,10 @@ def permute_slots(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures; beyond 2^31 lie only so many slots."""
-    return case.recipe != "wide" or 16 * case.integer("tokens") <= WIDE_PAGES * case.block_size
+    """All mixtures; beyond 2^31 lie only so many slots and rows."""
+    tokens = case.integer("tokens")
+    slots = case.recipe not in ("wide", "tall") or 16 * tokens <= WIDE_PAGES * case.block_size
+    return slots and (case.recipe != "tall" or tokens <= TALL_TOKENS)
 
 
 OP = register(

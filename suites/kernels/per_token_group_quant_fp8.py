@@ -23,7 +23,7 @@ from rocassay.suites.kernels.indexer_inputs import POISON, WRAP, random_bytes
 from rocassay.suites.kernels.prefill_axes import ARCHES, FP8S, NO_PAGES
 
 NAME = "per_token_group_quant_fp8"
-RECIPES = ("tagged", "ordinary", "padded", "wide")
+RECIPES = ("tagged", "ordinary", "padded", "wide", "single")
 WIDE_PITCH = WRAP // 4
 """Codes from row to row in the recipe `wide`: row 4 starts 2^31 elements into x_q."""
 
@@ -46,6 +46,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         NAME, **axes, recipes=("padded",), rows=(9,), groups=(8,), dtype=("fp32",), group=(128,), scale_fmt=("ue8m0",)
     )
     yield from cross(NAME, **axes, recipes=("ordinary",), rows=(9,), groups=(1,), **one, scale_fmt=("ue8m0",))
+    few: dict[str, Any] = {**axes, "arches": ARCHES[:1], "fp8s": FP8S[:1], "dtype": ("fp32",), "group": (128,)}
+    yield from cross(NAME, **few, recipes=("single",), rows=(1,), groups=(2,), scale_fmt=("ue8m0",))
     yield from cross(NAME, **axes, recipes=("wide",), rows=(6,), groups=(4,), **one, scale_fmt=("ue8m0",))
     if tier != "quick":
         padded: dict[str, Any] = {**axes, "recipes": ("padded",), **formats}
@@ -57,6 +59,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     """Groups of distinct magnitude, among them zeros, denormals and scales exactly at a power of two."""
     rows, groups, size = case.integer("rows"), case.integer("groups"), case.integer("group")
     x = _groups(stream.child("x"), rows * groups, size, edged=case.recipe != "ordinary").reshape(rows, groups * size)
+    if case.recipe == "single":  # the fp32 above 1.75, whose scale is the next power of two
+        peak = np.abs(x).max()
+        x = np.where(np.abs(x) == peak, np.sign(x) * (BOUNDARY + 2.0**-23), x / peak)
     return Operands(
         inputs={"x": torch.from_numpy(x).to(DTYPES[str(case["dtype"])])},
         outputs={
@@ -102,7 +107,7 @@ def _placements(case: Case) -> dict[str, Placement]:
             "x_q": Placement((columns + 32, 1)),
             "x_s": Placement((1, rows + 3) if groups > 1 else (3, 1)),
         }
-    if case.recipe not in ("tagged", "ordinary"):
+    if case.recipe not in ("tagged", "ordinary", "single"):
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     return {}
 

@@ -21,6 +21,7 @@ from rocassay.references.caches import quantize_and_insert_k_cache as reference
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, PLANAR_BLOCK_SIZES, PLANAR_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
     SURPLUS_ROWS,
+    TALL_TOKENS,
     blocks_for,
     cache_placement,
     fits_beyond,
@@ -30,6 +31,7 @@ from rocassay.suites.kernels.caches_inputs import (
     random_bf16,
     random_bytes,
     slot_mapping,
+    tall_rows,
 )
 
 NAME = "quantize_and_insert_k_cache"
@@ -46,6 +48,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, tokens=(9,), slots=("owned",))
     wide = {**axes, "block_sizes": PLANAR_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), slots=("mixed",))
+    few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (16,)}
+    yield from cross(NAME, **few, recipes=("tall", "narrow"), tokens=(TALL_TOKENS,), slots=("mixed",))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
@@ -55,7 +59,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     nope = latents(stream.child("nope"), tokens + SURPLUS_ROWS, NOPE, 64)
     k = torch.cat([nope, random_bf16(stream.child("rope"), (tokens + SURPLUS_ROWS, 64))], dim=1)
     k[tokens:] = torch.nan
-    placements = dict(cache_placement(case, "k_cache", RECORD, multiple=576))
+    placements = {**cache_placement(case, "k_cache", RECORD, multiple=576), **tall_rows(case, "k")}
     if case.recipe == "padded":
         placements["k"] = Placement((HEAD_DIM + 64, 1))
     return Operands(
@@ -88,7 +92,7 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 def accepts(case: Case) -> bool:
     """All mixtures; beyond 2^31 lie only so many slots."""
-    return case.recipe != "wide" or fits_beyond(case)
+    return fits_beyond(case)
 
 
 OP = register(
