@@ -43,6 +43,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **both, unused=(0, 3))
     long: dict[str, Any] = {**axes, "recipes": ("padded",), "page": (1,), "unused": (3,)}
     yield from cross(NAME, **long, lengths=("long", "none"))
+    crowd: dict[str, Any] = {**axes, "page": (16,), "unused": (2060,), "lengths": ("edges",)}
+    yield from cross(NAME, **{**crowd, "block_sizes": (16,)})
     if tier != "quick":
         yield from cross(NAME, **{**long, "page": (1, 16, 64)}, lengths=LENGTHS)
 
