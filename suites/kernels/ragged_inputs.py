@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rocassay.harness.cases import Case, MalformedCase
 from rocassay.harness.gates import Deviation, ExactBytes, Verdict
 from rocassay.harness.inputs import Placement
+from rocassay.harness.probes import Observation
 from rocassay.harness.results import Coordinate
 
 SENTINEL = 2**30
@@ -99,6 +100,32 @@ class DefinedPart:
 
     def _defined(self, actual: torch.Tensor) -> torch.Tensor:
         return torch.where(self.visible, actual, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The shipped kernels' own promise: behind its last entry a list stays as it was."""
+
+    entries: str = "ragged"
+    """Output that holds the list."""
+    bounds: str = "indptr"
+    """Output that holds its bounds."""
+    name: str = "tail"
+    reruns: bool = False
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red at the first entry from the last bound on that changed."""
+        reason = "a graph replays into buffers whose rest another step may own"
+        if seen.provider != "rocassay":
+            return Verdict(self.name, True, f"what provider {seen.provider} leaves there is its own", reason=reason)
+        used = int(seen.outputs[self.bounds][-1])
+        before, after = (tensors[self.entries][used:] for tensors in (seen.operands.outputs, seen.outputs))
+        changed = (before != after).nonzero()
+        if not len(changed):
+            return Verdict(self.name, True, "nothing behind the last entry changed", 0.0, 0.0, reason)
+        place = used + int(changed[0])
+        detail = f"entry {place} became {int(after[place - used])}; the list ends at {used}"
+        return Verdict(self.name, False, detail, 1.0, 0.0, reason, self.entries, (place,))
 
 
 def locate_entry(output: str, index: tuple[int, ...], indptr: torch.Tensor) -> Coordinate:

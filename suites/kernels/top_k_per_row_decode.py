@@ -99,7 +99,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     requests, next_n, topk = request_lengths(case), case.integer("next_n"), case.integer("k")
     seq_lens = _seq_lens(case, requests)
     lengths = reference.row_lengths(seq_lens, next_n).tolist()
-    columns = whole_vectors(max(lengths) + SURPLUS_COLUMNS)
+    columns = whole_vectors(max(lengths) + (0 if case["lengths"] == "tails" else SURPLUS_COLUMNS))
     rows = len(lengths)
     logits, unread = poisoned(rows, columns), np.ones((rows, columns), dtype=np.bool_)
     for row, length in enumerate(lengths):

@@ -94,7 +94,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     if case["lengths"] == "tails":
         starts[0] = TAIL_START
     longest = max(start + lengths[row] for start, row in zip(starts, order, strict=True))
-    columns = whole_vectors(longest + SURPLUS_COLUMNS)
+    columns = whole_vectors(longest + (0 if case["lengths"] == "tails" else SURPLUS_COLUMNS))
     logits, unread = poisoned(len(order), columns), np.ones((len(order), columns), dtype=np.bool_)
     for place, (start, row) in enumerate(zip(starts, order, strict=True)):
         window = slice(start, start + max(0, lengths[row]))
