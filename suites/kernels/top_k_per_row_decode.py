@@ -196,7 +196,7 @@ def shorter(case: Case, stream: Stream) -> Operands:
 def accepts(case: Case) -> bool:
     """All mixtures; rows far apart must be few, or they need more addresses than there are."""
     if case.recipe == "tall":
-        return isinstance(case["lengths"], int) and case["lengths"] <= MOST_TALL
+        return not isinstance(case["lengths"], str) and case.integer("lengths") <= MOST_TALL
     return case.recipe != "wide" or case["next_n"] == 1
 
 

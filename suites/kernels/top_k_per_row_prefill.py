@@ -150,7 +150,7 @@ def reversed_rows(case: Case, operands: Operands) -> Transformed:
 def accepts(case: Case) -> bool:
     """All mixtures; rows far apart must be few, or they need more addresses than there are."""
     if case.recipe == "tall":
-        return isinstance(case["lengths"], int) and case["lengths"] <= MOST_TALL
+        return not isinstance(case["lengths"], str) and case.integer("lengths") <= MOST_TALL
     return case.recipe != "wide" or case["data"] != "ties"
 
 
