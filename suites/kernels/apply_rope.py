@@ -24,6 +24,7 @@ from rocassay.suites.kernels.rope_inputs import (
     STYLES,
     RotatedRows,
     cos_sin_inputs,
+    fits,
     heads,
     locate,
     permute_tokens,
@@ -34,6 +35,9 @@ from rocassay.suites.kernels.rope_inputs import (
 NAME = "apply_rope"
 HEAD_DIMS = {"mla": 64, "v32_indexer": 128, "glm_indexer": 128, "v4_attention": 512, "v4_indexer": 128}
 """Model tensor -> lanes of a head."""
+
+ONE_KEPT = "v4_one_kept"
+"""No model's tensor: a single lane of a head does not rotate."""
 
 PLAN = RoundingPlan(
     (
@@ -59,6 +63,11 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **padded, tensor=some, mode=("functional",), dtype=("fp16", "fp32"))
     yield from cross(NAME, **plain, tensor=("v32_indexer",), mode=("inplace",), dtype=("bf16",), recipes=("wide",))
     yield from cross(NAME, **plain, tensor=("v4_indexer",), mode=("functional",), dtype=("bf16",), recipes=("far",))
+    one: dict[str, Any] = {**axes, "tokens": (7,), "index": ("int32",), "dtype": ("bf16",), "mode": ("functional",)}
+    yield from cross(NAME, **one, tensor=(ONE_KEPT,), heads=(3,), keys=(1,))
+    yield from cross(NAME, **one, tensor=("v4_indexer",), heads=(20,), keys=(2,), recipes=("padded",))
+    apart: dict[str, Any] = {**one, "mode": ("inplace",), "recipes": ("apart",)}
+    yield from cross(NAME, **apart, tensor=("v32_indexer",), heads=(3,), keys=(1,))
     no_keys: dict[str, Any] = {**plain, "keys": (0,), "tokens": (1,)}
     yield from cross(NAME, **no_keys, tensor=("mla",), mode=modes, dtype=("bf16",))
     if tier != "quick":
@@ -76,7 +85,7 @@ def style_of(case: Case) -> tuple[Style, Span]:
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """In place, q and k are the outputs, holding what is to be rotated; functional, outputs hold a sentinel."""
-    tokens, dim = case.integer("tokens"), HEAD_DIMS[str(case["tensor"])]
+    tokens, dim = case.integer("tokens"), {**HEAD_DIMS, ONE_KEPT: ROT + 1}[str(case["tensor"])]
     lanes, dtype = rotated_lanes(dim, ROT, style_of(case)[1]), DTYPES[str(case["dtype"])]
     counts = {"q": case.integer("heads"), "k": case.integer("keys")}
     parts = {
@@ -120,7 +129,7 @@ def variant(case: Case, target: Target, dispatch: RopeDispatch) -> RopeVariant:
 
 def accepts(case: Case) -> bool:
     """All mixtures; tokens far apart must be few and small, or they need more addresses than there are."""
-    return case.recipe != "wide" or (case.integer("tokens") <= 33 and case["dtype"] == "bf16")
+    return fits(case)
 
 
 OP = register(

@@ -26,7 +26,9 @@ from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, NO_PAGES
 from rocassay.suites.kernels.ragged_inputs import (
     EDGE_WIDTHS,
     MOST_ENTRIES,
+    MOST_FAR,
     DefinedPart,
+    Tail,
     integer_type,
     integers,
     locate_entry,
@@ -54,8 +56,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **mixed, dtype=("int32",), lengths=("int32", "int16", "uint8"))
     plain: dict[str, Any] = {**axes, "bound": ("rows",), "dtype": ("int32",), "lengths": ("int32",)}
     yield from cross(NAME, **plain, recipes=("padded",), tokens=(5,), width=(1030,))
-    for tokens, width in ((1030, 3), (0, 24), (3, 0), (1, 1)):
+    for tokens, width in ((2060, 3), (0, 24), (3, 0), (1, 1)):
         yield from cross(NAME, **plain, tokens=(tokens,), width=(width,))
+    yield from cross(NAME, **plain, recipes=("wide",), tokens=(19,), width=(3,))
     if tier != "quick":
         long: dict[str, Any] = {**plain, "bound": ("rows", "none"), "recipes": ("padded",), "dtype": ("int32", "int64")}
         yield from cross(NAME, **long, tokens=(9,), width=EDGE_WIDTHS)
@@ -145,7 +148,8 @@ def reverse_rows(case: Case, operands: Operands) -> Transformed:
 def accepts(case: Case) -> bool:
     """What a byte can tell of lengths, and not more entries than an interpreter packs in seconds."""
     tokens, width = case.integer("tokens"), case.integer("width")
-    return tokens * width <= MOST_ENTRIES and (case["lengths"] != "uint8" or width <= 250)
+    near = case.recipe != "wide" or tokens <= MOST_FAR
+    return near and tokens * width <= MOST_ENTRIES and (case["lengths"] != "uint8" or width <= 250)
 
 
 OP = register(
@@ -177,6 +181,7 @@ OP = register(
             Dispatch(kernels),
             Strides(),
             Poison(),
+            Tail("flat"),
             Invariance("row-order", reverse_rows, "rows are independent"),
         ),
         probed=lambda case: case.recipe == "padded" and case["width"] == 24,

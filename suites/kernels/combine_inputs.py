@@ -16,7 +16,15 @@ from rocassay.harness.ops import Tier
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.references.ragged.combine_topk_swa_indices import ChunkShape
 from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, NO_PAGES
-from rocassay.suites.kernels.ragged_inputs import EDGE_WIDTHS, MOST_ENTRIES, SENTINEL, integer_type, integers, strided
+from rocassay.suites.kernels.ragged_inputs import (
+    EDGE_WIDTHS,
+    MOST_ENTRIES,
+    MOST_FAR,
+    SENTINEL,
+    integer_type,
+    integers,
+    strided,
+)
 
 FIRST_REQUEST = 2
 """Requests of the batch in front of the chunk."""
@@ -37,6 +45,10 @@ CHUNKS: dict[str, tuple[tuple[int, int], ...]] = {
     "many": tuple((i % 4, 3 * i) for i in range(41)),
     # Requests, but no token to compute: a chunk that the engine padded.
     "idle": ((0, 9), (0, 0)),
+    # More tokens than two steps of the prefix sums take.
+    "crowd": ((2060, 3), (1, 5)),
+    # Fewer raw tokens gathered than there are query tokens: the first ones see none.
+    "late": ((6, 3), (5, 0)),
     # More than 1024 compressed tokens at ratio 4.
     "deep": ((3, 4200), (2, 10), (0, 9), (4, 5000)),
 }
@@ -58,6 +70,9 @@ def cases(op: str, tier: Tier) -> Iterable[Case]:
     yield from cross(op, **plain, topk=(1030,), width=(1030,), window=(128,), chunk=("deep",), ratio=(4,), images=(8,))
     yield from cross(op, **plain, topk=(3,), width=(3,), window=(4,), chunk=("long",), ratio=(4,), images=(0,))
     yield from cross(op, **plain, topk=(12,), width=(15,), window=(4,), chunk=("idle",), ratio=(4,), images=(0,))
+    yield from cross(op, **plain, topk=(3,), width=(3,), window=(4,), chunk=("crowd", "late"), ratio=(4,), images=(0,))
+    wide_rows: dict[str, Any] = {**small, "recipes": ("wide",), "dtype": ("int32",)}
+    yield from cross(op, **wide_rows, chunk=("edges",), ratio=(4,), images=(0,))
     if tier != "quick":
         deep: dict[str, Any] = {**plain, "chunk": ("deep",), "ratio": (4,), "images": (0, 8)}
         for topk in EDGE_WIDTHS:
@@ -70,7 +85,8 @@ def accepts(case: Case) -> bool:
     """Only compressed tokens have a top-k; not more entries than an interpreter combines in seconds."""
     tokens = sum(query for query, _ in requests_of(case))
     widest = sum(case.integer(name) for name in ("topk", "window", "images"))
-    return (case.integer("ratio") > 1 or case["topk"] == 0) and tokens * widest <= MOST_ENTRIES
+    near = case.recipe != "wide" or tokens <= MOST_FAR
+    return (case.integer("ratio") > 1 or case["topk"] == 0) and tokens * widest <= MOST_ENTRIES and near
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +134,10 @@ def chunk_of(case: Case, stream: Stream) -> Chunk:
     requests, window = requests_of(case), case.integer("window")
     queries = np.array([query for query, _ in requests])
     seq_lens = np.array([query + prefix for query, prefix in requests])
-    gathered = np.array([_gathered(i, query, prefix, window) for i, (query, prefix) in enumerate(requests)])
+    late = case["chunk"] == "late"
+    gathered = np.array(
+        [1 if late else _gathered(i, query, prefix, window) for i, (query, prefix) in enumerate(requests)]
+    )
     compressed = int(seq_lens.max()) // max(1, case.integer("ratio")) + 2
     shape = ChunkShape(
         window,

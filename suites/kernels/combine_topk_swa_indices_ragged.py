@@ -17,7 +17,7 @@ from rocassay.kernels.ragged.variants import DISPATCH, RaggedDispatch, RaggedVar
 from rocassay.references.ragged import combine_topk_swa_indices_ragged as reference
 from rocassay.references.ragged.build_ragged_indices_from_dense import RaggedIndices
 from rocassay.suites.kernels import combine_inputs as chunks
-from rocassay.suites.kernels.ragged_inputs import DefinedPart, locate_entry, sentinels
+from rocassay.suites.kernels.ragged_inputs import DefinedPart, Tail, locate_entry, sentinels
 
 NAME = "combine_topk_swa_indices_ragged"
 
@@ -104,6 +104,7 @@ OP = register(
             Dispatch(expected_kernels),
             Strides(),
             Poison(),
+            Tail(),
             Invariance("chunk-origin", chunks.move_chunk, "where in its batch a chunk starts does not matter"),
         ),
         probed=lambda case: case.recipe == "padded" and case["chunk"] == "edges",

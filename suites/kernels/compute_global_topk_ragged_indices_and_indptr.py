@@ -26,8 +26,10 @@ from rocassay.suites.kernels.ragged_axes import ARCHES, BLOCK_SIZES, FP8S
 from rocassay.suites.kernels.ragged_inputs import (
     EDGE_WIDTHS,
     MOST_ENTRIES,
+    MOST_FAR,
     SENTINEL,
     DefinedPart,
+    Tail,
     integer_type,
     integers,
     locate_entry,
@@ -59,8 +61,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     strict: dict[str, Any] = {**long, "block_sizes": (64,), "mode": ("strict",)}
     yield from cross(NAME, **strict, tokens=(5,), topk=(1030,), rows=("holes",))
     small: dict[str, Any] = {**axes, "block_sizes": (64,), "dtype": ("int32",), "mode": ("legacy",)}
-    for tokens, topk in ((1030, 3), (0, 12), (3, 0), (1, 1)):
+    for tokens, topk in ((2060, 3), (0, 12), (3, 0), (1, 1)):
         yield from cross(NAME, **small, tokens=(tokens,), topk=(topk,), rows=("packed",))
+    yield from cross(NAME, **small, recipes=("wide",), tokens=(19,), topk=(3,), rows=("packed",))
+    yield from cross(NAME, **small, tokens=(19,), topk=(12,), rows=("beyond",))
     if tier != "quick":
         full: dict[str, Any] = {**long, "block_sizes": (64,), "mode": ("legacy", "strict")}
         yield from cross(NAME, **full, tokens=(9,), topk=EDGE_WIDTHS, rows=("packed", "holes"))
@@ -100,8 +104,10 @@ def inputs(case: Case, stream: Stream) -> Operands:
     """Padding tokens whose rows look real and whose request is garbage, permuted pages, arrays beyond the batch."""
     one_of(case, "mode", ("legacy", "strict"))
     rows = _positions(case, stream)
-    if one_of(case, "rows", ("packed", "holes")) == "holes":
+    if one_of(case, "rows", ("packed", "holes", "beyond")) == "holes":
         rows = _holed(case, rows)
+    if case["rows"] == "beyond":
+        rows[:, ::5] = (span_of(case) + SURPLUS_COLUMNS * case.block_size) * (rows[:, ::5] >= 0) - (rows[:, ::5] < 0)
     tokens, total = len(rows), len(rows) + SURPLUS_TOKENS
     valid = np.arange(total) % 7 != 5
     rows[~valid[:tokens]] = case.block_size - 1
@@ -221,7 +227,8 @@ def other_contract(case: Case, operands: Operands) -> Transformed:
 
 def accepts(case: Case) -> bool:
     """All mixtures with not more entries than an interpreter packs in seconds."""
-    return case.integer("tokens") * case.integer("topk") <= MOST_ENTRIES
+    tokens = case.integer("tokens")
+    return tokens * case.integer("topk") <= MOST_ENTRIES and (case.recipe != "wide" or tokens <= MOST_FAR)
 
 
 OP = register(
@@ -255,6 +262,7 @@ OP = register(
             Dispatch(kernels),
             Strides(),
             Poison(),
+            Tail(),
             Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),
             Invariance("other-contract", other_contract, "both contracts agree on left-packed rows within the table"),
         ),

@@ -37,6 +37,12 @@ WIDTH = 70
 
 RATIOS = (1, 2, 4)
 
+WRAP = 2**31
+"""Elements from the first to the last row in the recipe `wide`."""
+
+MOST_FAR = 10
+"""Most requests whose rows lie far apart, each on pages of its own."""
+
 
 def cases(tier: Tier) -> Iterable[Case]:
     """Both paths at every compression; full adds request counts around the program's tile."""
@@ -46,6 +52,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **both, requests=(13,), next_n=(2,), adaptive=(1,))
     worked: dict[str, Any] = {"requests": (len(WORKED[0]),), "next_n": (4,), "adaptive": (0,)}
     yield from cross(NAME, **axes, recipes=("worked",), ratio=(1, 2), **worked)
+    # More requests and rows than two programs take, in tables of one program's columns; rows beyond 2^31 elements.
+    many: dict[str, Any] = {"requests": (150,), "ratio": (1,), "adaptive": (0,), "width": (9,)}
+    yield from cross(NAME, **axes, **many, next_n=(2, 4))
+    yield from cross(NAME, **axes, **{**many, "requests": (5,)}, next_n=(2, 4), recipes=("wide",))
     if tier != "quick":
         counts = (1, 2, 31, 63, 64, 65, 129)
         yield from cross(NAME, **axes, **both, requests=counts, next_n=(1, 2, 3), adaptive=(0,))
@@ -65,22 +75,25 @@ def inputs(case: Case, stream: Stream) -> Operands:
     if native(case):
         most = max(1, int(counts.max()))
         lens = torch.full((len(totals), most), STALE, dtype=torch.int32)
-        return Operands({"seq_lens": seq_lens}, {"lens": lens}, scalars, placements=_padded(case, lens=most))
+        return Operands(
+            {"seq_lens": seq_lens}, {"lens": lens}, scalars, placements=_padded(case, lens=(len(totals), most))
+        )
     rows = int(counts.sum()) + TAIL
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    pages = stream.child("pages").permutation(len(totals) * WIDTH).astype(np.int32) + 1
+    width = int(dict(case.params).get("width", WIDTH))
+    pages = stream.child("pages").permutation(len(totals) * width).astype(np.int32) + 1
     return Operands(
         inputs={
             "seq_lens": seq_lens,
             "query_start_loc": torch.from_numpy(starts),
-            "block_table": torch.from_numpy(pages.reshape(len(totals), WIDTH)),
+            "block_table": torch.from_numpy(pages.reshape(len(totals), width)),
         },
         outputs={
             "lens": torch.full((rows,), STALE, dtype=torch.int32),
-            "row_table": torch.full((rows, WIDTH), STALE, dtype=torch.int32),
+            "row_table": torch.full((rows, width), STALE, dtype=torch.int32),
         },
         scalars=scalars,
-        placements=_padded(case, block_table=WIDTH, row_table=WIDTH),
+        placements=_padded(case, block_table=(len(totals), width), row_table=(rows, width + 1)),
     )
 
 
@@ -95,13 +108,18 @@ def _requests(case: Case, stream: Stream) -> tuple[NDArray[np.int32], NDArray[np
     edges = ((next_n, next_n + 5), (next_n, next_n + 1), (0, 0), (next_n, next_n), (1, 1), (0, 0))
     for request, (count, total) in enumerate(edges[:requests]):
         counts[request], totals[request] = count, total
+    if requests > len(edges) and "width" in dict(case.params):
+        # Tokens that a draft model only promised: fewer exist than the step has rows for.
+        counts[len(edges)], totals[len(edges)] = next_n, max(0, next_n - 3)
     return totals.astype(np.int32), counts.astype(np.int32)
 
 
-def _padded(case: Case, **columns: int) -> dict[str, Placement]:
-    if case.recipe not in ("tagged", "padded", "worked"):
-        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded or worked")
-    return {name: Placement((n + 3, 1)) for name, n in columns.items()} if case.recipe == "padded" else {}
+def _padded(case: Case, **shapes: tuple[int, int]) -> dict[str, Placement]:
+    if case.recipe not in ("tagged", "padded", "wide", "worked"):
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded, wide or worked")
+    if case.recipe == "wide":
+        return {name: Placement((-(-WRAP // (rows - 1)), 1)) for name, (rows, _) in shapes.items() if rows > 1}
+    return {name: Placement((n + 3, 1)) for name, (_, n) in shapes.items()} if case.recipe == "padded" else {}
 
 
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
@@ -153,6 +171,8 @@ def shorter(case: Case, stream: Stream) -> Operands:
 def accepts(case: Case) -> bool:
     """All mixtures; the worked example is what it is."""
     shape = (case["requests"], case["next_n"], case["adaptive"])
+    if case.recipe == "wide":
+        return case.integer("requests") <= MOST_FAR
     return case.recipe != "worked" or shape == (len(WORKED[0]), 4, 0)
 
 

@@ -26,6 +26,7 @@ from rocassay.suites.kernels.rope_inputs import (
     STYLES,
     RotatedRows,
     cos_sin_inputs,
+    fits,
     heads,
     locate,
     permute_tokens,
@@ -48,6 +49,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **plain, index=("int64",), rope=ropes, out=out)
     padded: dict[str, Any] = {**plain, "recipes": ("padded",), "index": ("int32",)}
     yield from cross(NAME, **padded, rope=("custom_op", "yarn"), out=out)
+    few: dict[str, Any] = {**axes, "tensor": ("v32_indexer",), "dtype": ("bf16",), "index": ("int32",)}
+    yield from cross(NAME, **few, tokens=(33,), heads=(3,), rope=("custom_op",), out=("self",), recipes=("wide",))
+    yield from cross(NAME, **few, tokens=(7,), heads=(3,), rope=("custom_op",), out=("self",), recipes=("apart",))
+    yield from cross(NAME, **few, tokens=(7,), heads=(20,), rope=("yarn",), out=("new",), dim=(96,))
     if tier != "quick":
         more: dict[str, Any] = {**axes, "recipes": ("padded",), "index": ("int64",), "tensor": TENSORS}
         yield from cross(NAME, **more, tokens=(1, 17, 65), heads=(16, 64), dtype=("bf16", "fp16"), rope=ropes, out=out)
@@ -61,7 +66,8 @@ def style_of(case: Case) -> Style:
 def inputs(case: Case, stream: Stream) -> Operands:
     """Queries by heads, the key as one row a token; with `out=new` q and k must stay as they are."""
     tokens, dtype = case.integer("tokens"), DTYPES[str(case["dtype"])]
-    shapes = {"q": (tokens, case.integer("heads"), HEAD_DIM), "k": (tokens, HEAD_DIM)}
+    dim = int(dict(case.params).get("dim", HEAD_DIM))
+    shapes = {"q": (tokens, case.integer("heads"), dim), "k": (tokens, dim)}
     parts = {name: heads(stream.child(name), shape, dtype, slice(0, ROT)) for name, shape in shapes.items()}
     given, unread = cos_sin_inputs(case, stream, tokens)
     outputs = dict(parts)
@@ -113,6 +119,7 @@ OP = register(
         plan=PLAN,
         locate=locate,
         free={"tokens": (1, 80), "heads": (1, 20)},
+        accepts=fits,
         faults=(
             "rope-not-inplace-fast-path",
             "indexer-rope-gate-is-enabled",

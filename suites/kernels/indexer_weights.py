@@ -26,6 +26,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 KEY_COLUMNS = 128
 """Columns of the fused projection in front of the weights: they are a slice of [k | weights] rows."""
 
+WIDE_PITCH = 2**28 + 2**6
+"""Weights from row to row in the recipe `wide`: row 8 starts beyond 2^31 elements."""
+
 
 def cases(tier: Tier) -> Iterable[Case]:
     """Head counts of every tensor-parallel degree, bf16 and fp32 projections, both kinds of scale."""
@@ -34,6 +37,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     both: dict[str, Any] = {"heads": heads, "rows": rows, "dtype": tuple(DTYPES)}
     yield from cross(NAME, **axes, recipes=("padded",), **both, scales=("pow2", "general"))
     yield from cross(NAME, **axes, recipes=("tagged",), heads=(64,), rows=(9,), dtype=("bf16",), scales=("pow2",))
+    yield from cross(NAME, **axes, recipes=("wide",), heads=(12,), rows=(9,), dtype=("bf16",), scales=("pow2",))
     yield from cross(NAME, **axes, recipes=("padded",), heads=(64,), rows=(0,), dtype=("bf16",), scales=("pow2",))
 
 
@@ -42,15 +46,15 @@ def inputs(case: Case, stream: Stream) -> Operands:
     shape = (case.integer("rows"), case.integer("heads"))
     weights = torch.from_numpy(stream.child("weights").gaussian(shape).astype(np.float32))
     scales = token_scales(stream.child("scales"), shape[0] * shape[1], str(case["scales"])).reshape(shape)
-    if case.recipe not in ("tagged", "padded"):
-        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged or padded")
+    if case.recipe not in ("tagged", "padded", "wide"):
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded or wide")
     extra = {"weights": KEY_COLUMNS, "q_scale": 3, "out": 5}
     padded = {name: Placement((shape[1] + columns, 1)) for name, columns in extra.items()}
     return Operands(
         inputs={"weights": weights.to(DTYPES[str(case["dtype"])]), "q_scale": torch.from_numpy(scales)},
         outputs={"out": torch.full(shape, POISON)},
         scalars={"head_dim": HEAD_DIM},
-        placements=padded if case.recipe == "padded" else {},
+        placements={"tagged": {}, "padded": padded, "wide": {"weights": Placement((WIDE_PITCH, 1))}}[case.recipe],
     )
 
 
@@ -99,6 +103,7 @@ OP = register(
         ),
         locate=locate,
         free={"heads": (1, 130), "rows": (0, 80)},
+        accepts=lambda case: case.recipe != "wide" or case.integer("rows") <= 9,
         faults=(
             "indexer-weights-without-query-scale",
             "indexer-weights-without-head-count",

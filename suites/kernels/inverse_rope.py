@@ -23,6 +23,7 @@ from rocassay.suites.kernels.rope_inputs import (
     SENTINEL,
     RotatedRows,
     cos_sin_inputs,
+    fits,
     heads,
     locate,
     permute_tokens,
@@ -45,6 +46,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     padded: dict[str, Any] = {**axes, **shape, "index": ("int32",), "recipes": ("padded",), "mode": modes}
     yield from cross(NAME, **padded, dim=(512,), dtype=("bf16",))
     yield from cross(NAME, **padded, dim=(128,), dtype=("fp16", "fp32"))
+    few: dict[str, Any] = {**axes, "tokens": (7,), "index": ("int32",), "dtype": ("bf16",)}
+    yield from cross(NAME, **few, dim=(ROT + 1,), heads=(3,), mode=("functional",))
+    yield from cross(NAME, **few, dim=(128,), heads=(20,), mode=("functional",), recipes=("padded",))
+    yield from cross(NAME, **few, dim=(128,), heads=(3,), mode=("inplace",), recipes=("apart",))
     if tier != "quick":
         more: dict[str, Any] = {**axes, "recipes": ("padded",), "index": ("int32", "int64"), "mode": modes}
         yield from cross(NAME, **more, tokens=(1, 17, 65), heads=(1, 16, 20), dim=(512,), dtype=("bf16",))
@@ -85,7 +90,7 @@ def variant(case: Case, target: Target, dispatch: RopeDispatch) -> RopeVariant:
 
 def accepts(case: Case) -> bool:
     """All mixtures; tokens far apart must be few and small, or they need more addresses than there are."""
-    return case.recipe != "wide" or (case.integer("tokens") <= 33 and case["dtype"] == "bf16")
+    return fits(case)
 
 
 OP = register(

@@ -22,7 +22,7 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.ragged.variants import DISPATCH, RaggedDispatch, RaggedVariant, ragged_variant
 from rocassay.references.ragged import mla_paged_kv_metadata as reference
 from rocassay.suites.kernels.ragged_axes import ARCHES, FP8S, PAGED_BLOCK_SIZES
-from rocassay.suites.kernels.ragged_inputs import SENTINEL, DefinedPart, integers, one_of, sentinels, strided
+from rocassay.suites.kernels.ragged_inputs import SENTINEL, DefinedPart, Tail, integers, one_of, sentinels, strided
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 
 NAME = "mla_paged_kv_metadata"
@@ -43,6 +43,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **both, unused=(0, 3))
     long: dict[str, Any] = {**axes, "recipes": ("padded",), "page": (1,), "unused": (3,)}
     yield from cross(NAME, **long, lengths=("long", "none"))
+    crowd: dict[str, Any] = {**axes, "page": (16,), "unused": (2060,), "lengths": ("edges",)}
+    yield from cross(NAME, **{**crowd, "block_sizes": (16,)})
     if tier != "quick":
         yield from cross(NAME, **{**long, "page": (1, 16, 64)}, lengths=LENGTHS)
 
@@ -180,6 +182,7 @@ OP = register(
             Dispatch(kernels),
             Strides(),
             Poison(),
+            Tail("kv_indices", "kv_indptr"),
             Invariance("block-permutation", permute_blocks, "the block table alone says where a block lies"),
         ),
         probed=lambda case: case.recipe == "padded" and case["lengths"] == "edges" and case["unused"] == 3,

@@ -54,6 +54,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **small, dtype=("bf16",), pad=("default",), lengths=("equal", "none"), lmax=("max",))
     far: dict[str, Any] = {**small, "recipes": ("wide",), "dtype": ("uint8",), "lengths": ("far",)}
     yield from cross(NAME, **far, pad=("finite",), lmax=("max",))
+    yield from cross(NAME, **{**far, "lengths": ("farther",)}, pad=("finite",), lmax=("max",))
+    large: dict[str, Any] = {**axes, "heads": (3,), "dims": (400,), "lengths": ("long",), "dtype": ("uint8",)}
+    yield from cross(NAME, **large, pad=("finite",), lmax=("max",))
     if tier != "quick":
         edges: dict[str, Any] = {**axes, "heads": (1,), "dims": (1, 576, 1025), "pad": pads}
         yield from cross(NAME, **edges, dtype=types, lengths=("empties", "tiles"), lmax=("room", "cut"))
@@ -87,6 +90,9 @@ def _placements(case: Case, features: tuple[int, int]) -> dict[str, Placement]:
         pitch = row + 8
         request = longest_of(case) * pitch + 16
         return {"x": Placement((row + 24, dims, 1)), "out": Placement((request, pitch, dims, 1))}
+    if case["lengths"] == "farther":
+        # Pitches of 2^31 and more would be 64 bits wide by themselves.
+        return {"out": Placement((FAR, FAR + 2**16, dims, 1), lead=WRAP)}
     if case.recipe == "wide":
         return {"x": Placement((FAR, dims, 1), lead=WRAP)}
     return {}

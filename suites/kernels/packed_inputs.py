@@ -1,8 +1,8 @@
 """Inputs of packing and unpacking: ragged rows of random bytes, and what pads them, byte by byte.
 
 Recipes: `tagged` (contiguous), `padded` (strides between rows, positions and requests are padded), `wide` (rows or
-requests 2^30 elements apart, so that the third lies beyond 2^31). FP8 rows have the case's flavour; other dtypes
-have none and run under e4m3fn alone.
+requests 2^30 elements apart, so that the third lies beyond 2^31; with lengths `farther` those of the batch). FP8 rows
+have the case's flavour; other dtypes have none and run under e4m3fn alone.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ LENGTHS = {
     "tiles": (33, 0, 32, 31, 1),
     "equal": (4, 4, 4),
     "far": (1, 0, 2),
+    "farther": (1, 0, 3),
+    "long": (11, 0, 1),
     "none": (0, 0),
 }
-"""Rows of the requests: empty ones at both ends and in between, around a program's 32 rows, and none at all."""
+"""Rows of the requests: empty ones at both ends and in between, around a program's 32 rows, and none at all; `long` are
+more than two programs' where a row has 1024 elements."""
 
 PADS: dict[tuple[str, str], tuple[float | None, bytes]] = {
     ("fp32", "default"): (None, b"\x00\x00\x80\xff"),
@@ -81,7 +84,7 @@ def request_rows(case: Case) -> tuple[int, ...]:
 def fits(case: Case) -> bool:
     """Whether there are rows to cut off, short enough for an interpreter, and few where they are far apart."""
     heads, dims = features_of(case)
-    far = (case["lengths"], case["dtype"]) == ("far", "uint8")
+    far = case["lengths"] in ("far", "farther") and case["dtype"] == "uint8"
     near = heads * dims <= MOST_ELEMENTS and (case.recipe != "wide" or far)
     return near and (case["lmax"] != "cut" or sum(request_rows(case)) > 0)
 

@@ -1,7 +1,7 @@
 """What the ragged builders' suites share: sentinels, strides, partly defined buffers.
 
-Recipes: `tagged` (contiguous) and `padded` (every stride that the contract leaves free is padded). There is no
-`wide` one: an offset past 2^31 needs 8 GiB of int32 indices, which no batch has.
+Recipes: `tagged` (contiguous), `padded` (every stride that the contract leaves free is padded, those of vectors each in
+its own way) and `wide` (the last row of every matrix lies beyond 2^31 elements).
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 from rocassay.harness.cases import Case, MalformedCase
 from rocassay.harness.gates import Deviation, ExactBytes, Verdict
 from rocassay.harness.inputs import Placement
+from rocassay.harness.probes import Observation
 from rocassay.harness.results import Coordinate
 
 SENTINEL = 2**30
 """What outputs hold before and what unread table columns hold: as an index it is far outside every cache."""
 
-RECIPES = ("tagged", "padded")
+RECIPES = ("tagged", "padded", "wide")
+
+WRAP = 2**31
 
 INTEGERS = {"int16": torch.int16, "int32": torch.int32, "int64": torch.int64, "uint8": torch.uint8}
+
+MOST_FAR = 40
+"""Most rows that lie far apart, each on pages of its own."""
 
 MOST_ENTRIES = 40_000
 """Entries of a fuzzed list."""
@@ -59,14 +65,20 @@ def sentinels(*shape: int) -> torch.Tensor:
 
 
 def strided(case: Case, tensors: Mapping[str, torch.Tensor], gap: int = 3) -> dict[str, Placement]:
-    """Padded rows of matrices, gaps between the elements of vectors; contiguous unless the recipe is `padded`."""
+    """Padded rows of matrices, gaps between the elements of vectors, or rows far apart, as the recipe says.
+
+    Vectors get `gap` elements from one to the next, then one more each, so that none has the stride of another.
+    """
     if case.recipe not in RECIPES:
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     if case.recipe == "tagged":
         return {}
-    return {
-        name: Placement((tensor.shape[1] + gap, 1) if tensor.dim() == 2 else (gap,)) for name, tensor in tensors.items()
-    }
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.dim() == 2}
+    if case.recipe == "wide":
+        return {name: Placement((-(-WRAP // max(1, len(matrix) - 1)), 1)) for name, matrix in matrices.items()}
+    vectors = [name for name, tensor in tensors.items() if tensor.dim() == 1]
+    rows = {name: Placement((matrix.shape[1] + gap, 1)) for name, matrix in matrices.items()}
+    return rows | {name: Placement((number,)) for number, name in enumerate(vectors, gap)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,32 @@ class DefinedPart:
 
     def _defined(self, actual: torch.Tensor) -> torch.Tensor:
         return torch.where(self.visible, actual, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The shipped kernels' own promise: behind its last entry a list stays as it was."""
+
+    entries: str = "ragged"
+    """Output that holds the list."""
+    bounds: str = "indptr"
+    """Output that holds its bounds."""
+    name: str = "tail"
+    reruns: bool = False
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red at the first entry from the last bound on that changed."""
+        reason = "a graph replays into buffers whose rest another step may own"
+        if seen.provider != "rocassay":
+            return Verdict(self.name, True, f"what provider {seen.provider} leaves there is its own", reason=reason)
+        used = int(seen.outputs[self.bounds][-1])
+        before, after = (tensors[self.entries][used:] for tensors in (seen.operands.outputs, seen.outputs))
+        changed = (before != after).nonzero()
+        if not len(changed):
+            return Verdict(self.name, True, "nothing behind the last entry changed", 0.0, 0.0, reason)
+        place = used + int(changed[0])
+        detail = f"entry {place} became {int(after[place - used])}; the list ends at {used}"
+        return Verdict(self.name, False, detail, 1.0, 0.0, reason, self.entries, (place,))
 
 
 def locate_entry(output: str, index: tuple[int, ...], indptr: torch.Tensor) -> Coordinate:

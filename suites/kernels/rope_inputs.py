@@ -1,7 +1,8 @@
 """Inputs of the RoPE family: positions at every edge, a cache poisoned where no token reads it, and tagged rows.
 
 Recipes: `tagged` (contiguous), `padded` (every stride is padded, q is a slice of wider heads), `wide` (the rotated
-tensor's last tokens lie beyond 2^31 elements), `far` (a cache of all 163840 positions).
+tensor's last tokens lie beyond 2^31 elements), `apart` (its last heads and the last angles do), `far` (a cache of all
+163840 positions).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rocassay.references.rope.rotation import Span, Style, rotated_lanes
 ROT = DEEPSEEK_V32.rot
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 INDICES = {"int32": torch.int32, "int64": torch.int64}
-RECIPES = ("tagged", "padded", "wide", "far")
+RECIPES = ("tagged", "padded", "wide", "apart", "far")
 
 EDGES = (0, 1, 4095, 4096)
 """Position 0 turns nothing, and from 4096 on only YaRN's frequencies are right."""
@@ -34,9 +35,13 @@ NEAR, ALL = 4097, 163840
 """Rows of the cache; the last of ALL is the last position of DeepSeek-V3.2."""
 
 SENTINEL = 77.0
+WRAP = 2**31
 
 WIDE_PITCH = 2**26 + 2**20
 """Elements from token to token that carry token 32 beyond 2^31 elements."""
+
+APART_HEADS, APART_ANGLES = 2**30 + 2**10, 2**19 + 2**7
+"""Elements from head to head and from position to position that carry head 2 and position 4096 there."""
 
 STYLES: dict[str, tuple[Style, Span]] = {
     "mla": ("gptj", "first"),
@@ -118,12 +123,26 @@ def heads(stream: Stream, shape: tuple[int, ...], dtype: torch.dtype, lanes: sli
 
 
 def placements(case: Case, tensors: dict[str, torch.Tensor], wide: str) -> dict[str, Placement]:
-    """Padded strides of every tensor in the recipe `padded`; in `wide` only of the tensor of that name."""
+    """Padded strides of every tensor in the recipe `padded`; in `wide` only of the tensor of that name.
+
+    Heads that lie apart have their tokens side by side: no more than 2^10 elements.
+    """
     if case.recipe == "wide":
         return {wide: Placement((WIDE_PITCH, *tensors[wide].stride()[1:]))}
+    if case.recipe == "apart":
+        token, _, lane = tensors[wide].stride()
+        heads = Placement((token, APART_HEADS, lane), lead=2 * WRAP)
+        return {wide: heads, "cos_sin_cache": Placement((APART_ANGLES, 1), lead=4 * WRAP)}
     if case.recipe != "padded":
         return {}
     return {name: Placement(_padded(number, tensors[name])) for number, name in enumerate(tensors, 1)}
+
+
+def fits(case: Case) -> bool:
+    """Whether rows that lie far apart are few and small, or they need more addresses than there are."""
+    if case.recipe == "apart":
+        return case.integer("tokens") <= 7 and case.integer("heads") <= 3 and case["dtype"] == "bf16"
+    return case.recipe != "wide" or (case.integer("tokens") <= 33 and case["dtype"] == "bf16")
 
 
 def _padded(number: int, tensor: torch.Tensor) -> tuple[int, ...]:

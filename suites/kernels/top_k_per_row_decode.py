@@ -23,6 +23,7 @@ from rocassay.references.topk import top_k_per_row_decode as reference
 from rocassay.suites.kernels.topk_axes import ARCHES, BLOCK_SIZES, FP8S
 from rocassay.suites.kernels.topk_inputs import (
     DATA,
+    MOST_TALL,
     SENTINEL,
     TILE_EDGE,
     TieRule,
@@ -32,6 +33,7 @@ from rocassay.suites.kernels.topk_inputs import (
     score_row,
     selection,
     whole_vectors,
+    wide,
 )
 
 NAME = "top_k_per_row_decode"
@@ -58,10 +60,17 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **auto, data=("gaussian",), k=(512, 2048), next_n=(2,), lens=("row",), recipes=("padded",))
     short: dict[str, Any] = {**axes, "lengths": ("short",), "path": ("auto",)}
     yield from cross(NAME, **short, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
+    tails: dict[str, Any] = {**axes, "lengths": ("tails",), "path": ("tiled",)}
+    yield from cross(NAME, **tails, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
+    tall: dict[str, Any] = {**axes, "lengths": (540,), "path": ("auto",), "recipes": ("tall",)}
+    yield from cross(NAME, **tall, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
     apart: dict[str, Any] = {**auto, "recipes": ("strided", "wide")}
     yield from cross(NAME, **apart, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
     parts: dict[str, Any] = {**edges, "path": ("tiled", "split"), "recipes": ("padded",)}
     yield from cross(NAME, **parts, data=("gaussian", "lowbits", "ties"), k=(512,), next_n=(2,), lens=("request",))
+    split: dict[str, Any] = {**edges, "path": ("split",), "k": (512,)}
+    yield from cross(NAME, **split, data=("ties",), next_n=(2,), lens=("row",), recipes=("strided",))
+    yield from cross(NAME, **split, data=("gaussian",), next_n=(1,), lens=("request",), recipes=("wide",))
     if tier != "quick":
         long: dict[str, Any] = {**axes, "recipes": ("padded",), "next_n": (1,), "lens": ("request",)}
         data = ("gaussian", "lowbits", "ties")
@@ -78,6 +87,8 @@ def request_lengths(case: Case) -> tuple[int, ...]:
         return (word, word)
     if word == "short":
         return (0, 1, topk - 1, topk, topk)
+    if word == "tails":
+        return (2 * TILE_EDGE + 1, 2 * TILE_EDGE + 1)
     # Parts must be longer than k themselves, or they have nothing to discard.
     longest = {"split": SPLITS * topk + 200, "tiled": 2 * TILE_EDGE + 555}.get(str(case["path"]), 2 * topk + 5)
     return (0, 1, topk, topk + 1, topk + topk // 2 + 37, longest, longest)
@@ -88,7 +99,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     requests, next_n, topk = request_lengths(case), case.integer("next_n"), case.integer("k")
     seq_lens = _seq_lens(case, requests)
     lengths = reference.row_lengths(seq_lens, next_n).tolist()
-    columns = whole_vectors(max(lengths) + SURPLUS_COLUMNS)
+    columns = whole_vectors(max(lengths) + (0 if case["lengths"] == "tails" else SURPLUS_COLUMNS))
     rows = len(lengths)
     logits, unread = poisoned(rows, columns), np.ones((rows, columns), dtype=np.bool_)
     for row, length in enumerate(lengths):
@@ -96,16 +107,26 @@ def inputs(case: Case, stream: Stream) -> Operands:
         drawn = score_row(stream.child(f"row{original}"), str(case["data"]), length)
         logits[row, :length], unread[row, :length] = drawn, False
     parts = MOST_SPLITS * topk
-    pitches = {"seq_lens": Placement((next_n + 3, 1)), "candidates": Placement((parts + 8, 1))}
-    padded = {name: pitch for name, pitch in pitches.items() if name == "candidates" or seq_lens.dim() == 2}
+    # Stale candidates are places that exist, or they would give themselves away.
+    scratch = 0 if case.recipe == "strided" else SENTINEL
     return Operands(
         inputs={"logits": torch.from_numpy(logits), "seq_lens": seq_lens},
         outputs={"indices": empty_slots(rows, topk)},
         scalars={"next_n": next_n},
-        workspaces={"candidates": torch.full((rows, parts), SENTINEL, dtype=torch.int32)},
-        placements={**placements(case, columns, topk), **(padded if case.recipe == "padded" else {})},
+        workspaces={"candidates": torch.full((rows, parts), scratch, dtype=torch.int32)},
+        placements={**placements(case, rows, columns, topk), **_scratch_placements(case, seq_lens, rows, parts)},
         unread={"logits": torch.from_numpy(unread)},
     )
+
+
+def _scratch_placements(case: Case, seq_lens: torch.Tensor, rows: int, parts: int) -> dict[str, Placement]:
+    """Where lengths and candidates lie, whose strides are as free as the scores'."""
+    if case.recipe == "padded":
+        lens = {"seq_lens": Placement((seq_lens.shape[1] + 3, 1))} if seq_lens.dim() == 2 else {}
+        return {"candidates": Placement((parts + 8, 1)), **lens}
+    if case.recipe == "strided":
+        return {"seq_lens": Placement((3 * seq_lens.shape[1] + 2, 3) if seq_lens.dim() == 2 else (3,))}
+    return {"candidates": wide(rows)} if case.recipe == "wide" and case["path"] == "split" else {}
 
 
 def _seq_lens(case: Case, requests: tuple[int, ...]) -> torch.Tensor:
@@ -174,6 +195,8 @@ def shorter(case: Case, stream: Stream) -> Operands:
 
 def accepts(case: Case) -> bool:
     """All mixtures; rows far apart must be few, or they need more addresses than there are."""
+    if case.recipe == "tall":
+        return not isinstance(case["lengths"], str) and case.integer("lengths") <= MOST_TALL
     return case.recipe != "wide" or case["next_n"] == 1
 
 

@@ -23,6 +23,7 @@ from rocassay.references.topk import top_k_per_row_prefill as reference
 from rocassay.suites.kernels.topk_axes import ARCHES, BLOCK_SIZES, FP8S, TOPKS
 from rocassay.suites.kernels.topk_inputs import (
     DATA,
+    MOST_TALL,
     TILE_EDGE,
     TieRule,
     empty_slots,
@@ -37,6 +38,9 @@ NAME = "top_k_per_row_prefill"
 SURPLUS_COLUMNS = 29
 """Columns beyond the last window."""
 
+TAIL_START = 3
+"""Where a window starts that shares its first vector, and whose last score has a tile of its own."""
+
 LENGTHS = (4097, 8192, 12287, 12288, 12289, 65537)
 """Around the sizes at which implementations switch (vLLM csrc/sampler.cu) or a row outgrows its tile."""
 
@@ -50,9 +54,13 @@ def cases(tier: Tier) -> Iterable[Case]:
     padded = {**edges, "recipes": ("padded",)}
     yield from cross(NAME, **padded, data=("gaussian", "ties"), k=(512, 2048), path=("auto",))
     short: dict[str, Any] = {**axes, "lengths": ("short",), "path": ("auto",)}
-    yield from cross(NAME, **short, data=("gaussian",), k=(512,))
+    yield from cross(NAME, **short, data=("gaussian",), k=(512, 600))
+    tails: dict[str, Any] = {**axes, "lengths": ("tails",), "path": ("tiled",)}
+    yield from cross(NAME, **tails, data=("gaussian",), k=(512,))
     apart = {**edges, "recipes": ("strided", "wide")}
     yield from cross(NAME, **apart, data=("gaussian",), k=(512,), path=("auto",))
+    tall: dict[str, Any] = {**axes, "recipes": ("tall",), "lengths": (540,), "path": ("auto",)}
+    yield from cross(NAME, **tall, data=("gaussian",), k=(512,))
     if tier != "quick":
         long = {**axes, "recipes": ("padded",), "data": ("gaussian", "lowbits", "ties")}
         yield from cross(NAME, **long, lengths=LENGTHS, k=(512, 2048), path=("auto",))
@@ -68,6 +76,8 @@ def row_lengths(case: Case) -> tuple[int, ...]:
         return (word - 1, word)
     if word == "short":
         return (0, 1, topk // 2, topk - 1, topk)
+    if word == "tails":
+        return (2 * TILE_EDGE + 1 - TAIL_START, 2 * TILE_EDGE + 1)
     if case["path"] == "tiled":
         return (-3, 0, topk, topk + 1, 2 * TILE_EDGE, 2 * TILE_EDGE + 555)
     return (-3, 0, 1, topk - 1, topk, topk + 1, topk + topk // 2 + 37, 2 * topk - 3)
@@ -81,8 +91,10 @@ def inputs(case: Case, stream: Stream) -> Operands:
     drawn = [score_row(stream.child(f"row{row}"), str(case["data"]), max(0, n)) for row, n in enumerate(lengths)]
     # One window starts at column 0; elsewhere a local place is no column.
     starts = [0 if place == last or case["lengths"] == "short" else 100 + 13 * place for place in range(len(order))]
+    if case["lengths"] == "tails":
+        starts[0] = TAIL_START
     longest = max(start + lengths[row] for start, row in zip(starts, order, strict=True))
-    columns = whole_vectors(longest + SURPLUS_COLUMNS)
+    columns = whole_vectors(longest + (0 if case["lengths"] == "tails" else SURPLUS_COLUMNS))
     logits, unread = poisoned(len(order), columns), np.ones((len(order), columns), dtype=np.bool_)
     for place, (start, row) in enumerate(zip(starts, order, strict=True)):
         window = slice(start, start + max(0, lengths[row]))
@@ -96,7 +108,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
             "row_ends": torch.tensor(ends, dtype=torch.int32),
         },
         outputs={"indices": empty_slots(len(order), topk)},
-        placements=placements(case, columns, topk),
+        placements=placements(case, len(order), columns, topk),
         unread={"logits": torch.from_numpy(unread)},
     )
 
@@ -137,6 +149,8 @@ def reversed_rows(case: Case, operands: Operands) -> Transformed:
 
 def accepts(case: Case) -> bool:
     """All mixtures; rows far apart must be few, or they need more addresses than there are."""
+    if case.recipe == "tall":
+        return not isinstance(case["lengths"], str) and case.integer("lengths") <= MOST_TALL
     return case.recipe != "wide" or case["data"] != "ties"
 
 

@@ -1,8 +1,8 @@
 """Inputs of the top-k ops: rows of scores that break weak radix selection, and poison around what a row may see.
 
-Recipes: `tagged` (contiguous), `padded` (every row pitch is padded), `strided` (scores two floats apart), `wide` (row
-pitches that carry byte offsets past 2^31). In all of them needles stand at the edges of rows and tiles, and NaN and
-+inf everywhere outside a row's window.
+Recipes: `tagged` (contiguous), `padded` (every row pitch is padded), `strided` (scores two floats apart, lengths
+three), `wide` (row pitches that carry the last row beyond 2^31 elements), `tall` (the last scores of a row lie there).
+In all of them needles stand at the edges of rows and tiles, and NaN and +inf everywhere outside a row's window.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.probes import Observation
 
-RECIPES = ("tagged", "padded", "strided", "wide")
+RECIPES = ("tagged", "padded", "strided", "wide", "tall")
 WRAP = 2**31
-WIDE_PITCH = WRAP // 16
-"""Floats from row to row in the recipe `wide`: row 4 starts 2^31 bytes into the scores."""
+TALL_PITCH = 2**22 + 2**10
+"""Floats from score to score in the recipe `tall`: the 512th lies beyond 2^31 elements."""
+
+MOST_TALL = 600
+"""Longest rows of the recipe `tall`: every score needs a page of its own, and 16 MiB of addresses."""
 
 SENTINEL = -77_777
 """What the slots hold before the run: no place, and not the -1 of an unused slot."""
@@ -113,7 +116,12 @@ def whole_vectors(columns: int) -> int:
     return -(-columns // 4) * 4
 
 
-def placements(case: Case, columns: int, topk: int) -> dict[str, Placement]:
+def wide(rows: int) -> Placement:
+    """The pitch of a matrix whose last row starts just beyond 2^31 elements."""
+    return Placement((-(-WRAP // (16 * (rows - 1))) * 16, 1))
+
+
+def placements(case: Case, rows: int, columns: int, topk: int) -> dict[str, Placement]:
     """Where logits [R, N] and indices [R, k] lie; MalformedCase for a recipe that is none."""
     if case.recipe not in RECIPES:
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
@@ -122,7 +130,9 @@ def placements(case: Case, columns: int, topk: int) -> dict[str, Placement]:
     if case.recipe == "strided":
         return {"logits": Placement((2 * columns + 6, 2))}
     if case.recipe == "wide":
-        return {"logits": Placement((WIDE_PITCH, 1))}
+        return {"logits": wide(rows), "indices": wide(rows)}
+    if case.recipe == "tall":
+        return {"logits": Placement((1, TALL_PITCH))}
     return {}
 
 

@@ -80,7 +80,7 @@ def _placements(case: Case, features: tuple[int, int]) -> dict[str, Placement]:
         request = longest_of(case) * pitch + 16
         return {"packed": Placement((request, pitch, dims, 1)), "out": Placement((row + 24, dims, 1))}
     if case.recipe == "wide":
-        return {"packed": Placement((FAR, row, dims, 1), lead=WRAP)}
+        return {"packed": Placement((FAR, row, dims, 1), lead=WRAP), "out": Placement((FAR, dims, 1), lead=WRAP)}
     return {}
 
 
