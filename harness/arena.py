@@ -68,7 +68,8 @@ def unmapped(count: int) -> mmap.mmap:
     They are shared memory, though with nobody: what is shared does not count towards the memory that a case may take
     (harness/isolation/memory.py), and nor must gaps of gigabytes that nobody maps.
     """
-    return mmap.mmap(-1, count)
+    # Not reserved where Python knows the word, or a machine would refuse more than it has, though it is never touched.
+    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
 
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:

@@ -27,7 +27,7 @@ from rocassay.suites.kernels.indexer_inputs import POISON, WRAP, codes, token_sc
 from rocassay.suites.kernels.prefill_axes import ARCHES, FP8S, NO_PAGES
 
 NAME = "fp8_mqa_logits"
-RECIPES = ("tagged", "padded", "wide", "tall")
+RECIPES = ("tagged", "padded", "wide", "tall", "far")
 UNALIGNED = 37
 """Start of a window that no key tile divides."""
 
@@ -41,6 +41,11 @@ WIDE_ROW_PITCH = WRAP // 4
 TALL_PITCH = WRAP // 16
 """Floats from row to row of the logits in the recipe `tall`: row 4 starts 2^31 bytes into the output."""
 
+FAR_HEAD_PITCH = WRAP // 32
+FAR_ROW_PITCH = WRAP // 4
+"""Elements from query head to head, and from row to row of weights and logits, in the recipe `far`: head 32 and row 4
+start at element 2^31, which no int32 counts. What a wrapped offset reaches lies in the lead."""
+
 HEADS = (8, 12, 16, 24, 32, 40, 64, 96, 128)
 KEYS = (1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 513)
 
@@ -50,11 +55,11 @@ def cases(tier: Tier) -> Iterable[Case]:
     axes: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S, "block_sizes": NO_PAGES}
 
     def shape(
-        heads: int, rows: int, keys: int, windows: str, clean: int, scales: str, recipe: str, dims: int = 128
+        heads: int, rows: int, keys: int, windows: str, clean: int, scales: str, recipe: str, **more: Any
     ) -> list[Case]:
-        numbers: dict[str, Any] = {"heads": (heads,), "dims": (dims,), "rows": (rows,), "keys": (keys,)}
+        numbers: dict[str, Any] = {"heads": (heads,), "dims": (128,), "rows": (rows,), "keys": (keys,)}
         words: dict[str, Any] = {"windows": (windows,), "clean": (clean,), "scales": (scales,)}
-        return cross(NAME, **axes, recipes=(recipe,), **numbers, **words)
+        return cross(NAME, **{**axes, "recipes": (recipe,), **numbers, **words, **more})
 
     yield from shape(64, 7, 200, "edges", 0, "general", "tagged")
     yield from shape(64, 7, 200, "edges", 1, "pow2", "padded")
@@ -67,6 +72,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from shape(64, 6, 140, "edges", 0, "pow2", "wide")
     yield from shape(64, 6, 140, "edges", 0, "general", "tall")
     yield from shape(64, 9, 1, "edges", 1, "general", "padded")
+    # Offsets and the splits of long rows are no business of the flavour.
+    yield from shape(64, 5, 70, "edges", 0, "pow2", "far", fp8s=("e4m3fn",))
+    yield from shape(128, 4, 1100, "edges", 1, "general", "padded", fp8s=("e4m3fn",))
     if tier != "quick":
         for heads in HEADS:
             yield from shape(heads, 11, 300, "edges", 0, "general", "padded")
@@ -76,7 +84,7 @@ def cases(tier: Tier) -> Iterable[Case]:
             if keys != 1:
                 yield from shape(64, 9, keys, "edges", 1, "general", "padded")
         for dims in (32, 64):
-            yield from shape(16, 9, 200, "edges", 1, "general", "padded", dims)
+            yield from shape(16, 9, 200, "edges", 1, "general", "padded", dims=(dims,))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
@@ -184,6 +192,12 @@ def _placements(case: Case) -> dict[str, Placement]:
             "k_fp8": Placement((WIDE_KEY_PITCH, 1), lead=WRAP),
             "q_fp8": Placement((WIDE_ROW_PITCH, dims, 1), lead=WRAP),
         }
+    if case.recipe == "far":
+        return {
+            "logits": Placement((FAR_ROW_PITCH, 1), lead=4 * WRAP),
+            "weights": Placement((FAR_ROW_PITCH, 1), lead=4 * WRAP),
+            "q_fp8": Placement((dims, FAR_HEAD_PITCH, 1), lead=WRAP),
+        }
     if case.recipe != "padded":
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     head_pitch = dims + 64
@@ -252,7 +266,7 @@ def shift(case: Case, operands: Operands) -> Transformed:
 def accepts(case: Case) -> bool:
     """Three requests need keys; rows and keys far apart must be few, or they need more addresses than there are."""
     enough = case["windows"] != "causal" or case.integer("keys") >= LEAST_CAUSAL
-    near = case.recipe not in ("wide", "tall") or (case.integer("rows") <= 6 and case.integer("keys") <= 140)
+    near = case.recipe not in ("wide", "tall", "far") or (case.integer("rows") <= 6 and case.integer("keys") <= 140)
     return enough and near
 
 

@@ -67,6 +67,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     padded = {**shape, "lens": ("row",), "recipes": ("padded",)}
     yield from cross(NAME, **axes, **padded, next_n=(2,), ratio=(1,), path=("auto",), scales=("general",))
     yield from cross(NAME, **axes, **shape, next_n=(1, 2, 4), ratio=(1, 4), path=("two_kernel",), scales=("general",))
+    # Neither heads nor rows fill the tile; lengths lie apart.
+    odd: dict[str, Any] = {**axes, "fp8s": ("e4m3fn",), "block_sizes": (64,), "recipes": ("padded",)}
+    odd |= {"heads": (24,), "lengths": ("edges",), "next_n": (3,), "ratio": (1,), "path": ("auto",)}
+    yield from cross(NAME, **odd, lens=("request", "row"), scales=("general",))
     wide = {**axes, "block_sizes": WIDE_BLOCK_SIZES}
     yield from cross(
         NAME,
@@ -128,6 +132,8 @@ def _placements(case: Case, shape: tuple[int, ...], table: torch.Tensor, columns
     _, next_n, heads, dims = shape
     placements = {**cache_placement(case), **padded_rows(case, "block_tables", table.shape[1], 3)}
     placements |= padded_rows(case, "weights", heads, 5) | padded_rows(case, "logits", columns, 9)
+    if case.recipe == "padded" and case["lens"] == "request":
+        placements["context_lens"] = Placement((3,))
     if case.recipe == "padded":
         pitch = dims + 64
         placements["q_fp8"] = Placement((pitch * heads * next_n + 256, pitch * heads, pitch, 1))

@@ -1,8 +1,8 @@
 """Inputs of the FP8 prefill family: segments around the edges of tiles and units, needles, poison, and the plan.
 
 Recipes: `tagged` (contiguous), `padded` (every free stride padded, queries and keys wider than values), `wide` (key
-rows so far apart that offsets pass 2^31). Whatever belongs to nobody is NaN: keys that no table lists, queries behind
-the last request, work items behind the last, scratch.
+rows so far apart that offsets pass 2^31), `far` (so are others), `whole` (every row sees all keys, which lie in order).
+Whatever belongs to nobody is NaN: keys that no table lists, queries behind the last request, scratch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rocassay.harness.fp8 import encode, format_of
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.kernels.persistent.prefill_planner import PrefillPlan, plan_prefill, prefill_sizes
 
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", "far", "whole")
 QK_DIM, V_DIM = 192, 128
 SENTINEL = -7.5
 """What outputs hold before the run."""
@@ -161,7 +161,8 @@ def plan_tensors(plan: PrefillPlan, batch: Batch, heads: int, workers: int, tile
     info[: len(plan.work_info)] = plan.work_info
     indptr = np.full(room.groups + 1, plan.reduce_indptr[-1], np.int32)
     indptr[: len(plan.reduce_indptr)] = plan.reduce_indptr
-    final = np.full((room.groups, 2), 1 << 28, np.int32)
+    # As an earlier plan leaves them: rows that exist, and are no longer split.
+    final = np.tile(np.array([0, 2], np.int32), (room.groups, 1))
     final[: len(plan.final_map)] = plan.final_map
     partial = np.full(room.partials, 1 << 28, np.int32)
     partial[: len(plan.partial_map)] = plan.partial_map

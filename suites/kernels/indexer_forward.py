@@ -49,6 +49,13 @@ PROJECTION = 192
 MUTATING = ("custom_op",)
 """Implementations that rotate the tensors they are given, by the contract and not by the table under test."""
 
+_FAR_PITCH = 2**25
+"""Elements from token to token in the recipe `far`: token 64 starts at element 2^31, which no int32 counts. What a
+wrapped offset reaches lies in the lead."""
+
+_LARGE = 2.0**20
+"""Factor of activations and weights in the recipe `far`: bf16 holds them, fp16 does not."""
+
 EXPONENTS = (-20, -8, 0, 3)
 BOUNDARY = 1.75
 """Mantissa of 448 and 224: amax = 1.75 * 2^k gives a scale that is exactly a power of two."""
@@ -81,6 +88,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from paths("glm_indexer", "custom_op", "fused", "new", "tagged")
     yield from paths("v32_indexer", "custom_op", "fused", "new", "wide", block_sizes=(16,), index=("int32",))
     yield from paths("v32_indexer", "native", "unfused", "self", "tagged", block_sizes=(64,))
+    # More tokens and heads than one program takes, on both paths, and whatever 16 bits of another kind cannot hold.
+    far: dict[str, Any] = {"fp8s": ("e4m3fn",), "block_sizes": (16,), "tokens": (70,), "heads": (40,)}
+    yield from paths("v32_indexer", "custom_op", "unfused", "self", "far", **far)
+    yield from paths("glm_indexer", "yarn", "fused", "new", "far", **far)
     if tier == "quick":
         return
     shapes: dict[str, Any] = {"tokens": (1, 33, 65), "heads": (16, 64), "dtype": ("bf16", "fp16"), "block_sizes": (64,)}
@@ -102,8 +113,11 @@ def inputs(case: Case, stream: Stream) -> Operands:
     given, unread = cos_sin_inputs(case, stream, tokens)
     q = _rows(stream.child("q"), tokens * heads).reshape(tokens, heads, HEAD_DIM)
     k = _rows(stream.child("k"), tokens)
+    if case.recipe == "far":
+        q, k = q * _LARGE, k * _LARGE
     activations = {"q": torch.from_numpy(q).to(dtype), "k": torch.from_numpy(k).to(dtype)}
-    weights = torch.from_numpy(stream.child("weights").gaussian((tokens, heads))).to(dtype)
+    drawn = stream.child("weights").gaussian((tokens, heads)) * (_LARGE if case.recipe == "far" else 1.0)
+    weights = torch.from_numpy(drawn).to(dtype)
     slots, cache = _cache(case, stream, tokens)
     written = {
         "q_fp8": random_bytes(stream.child("q_fp8"), (tokens, heads, HEAD_DIM)),
@@ -149,19 +163,28 @@ def _edges(noise: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 def _cache(case: Case, stream: Stream, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Slots in random order, one skipped now and then, and a cache of random bytes."""
-    blocks = WIDE_PAGES if case.recipe == "wide" else max(2, -(-2 * tokens // case.block_size))
+    distant = case.recipe in ("wide", "far")
+    blocks = WIDE_PAGES if distant else max(2, -(-2 * tokens // case.block_size))
     slots = stream.child("slots").permutation(blocks * case.block_size)
-    if case.recipe == "wide":
+    if distant:
         slots = slots[slots >= blocks * case.block_size * 15 // 16]
     mapping = torch.from_numpy(slots[:tokens].copy())
     mapping[5::11] = -1
+    mapping = mapping.to(torch.int32) if case.recipe == "far" else mapping
     return mapping, random_bytes(stream.child("kv_cache"), (blocks, case.block_size, RECORD))
 
 
 def _placements(case: Case) -> dict[str, Placement]:
     heads = case.integer("heads")
-    if case.recipe not in ("tagged", "padded", "wide"):
-        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded or wide")
+    if case.recipe not in ("tagged", "padded", "wide", "far"):
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded, wide or far")
+    if case.recipe == "far":
+        return {
+            **cache_placement(replace(case, recipe="wide")),
+            "q": Placement((_FAR_PITCH, HEAD_DIM, 1), lead=2**32),
+            "k": Placement((_FAR_PITCH, 1), lead=2**32),
+            "weights": Placement((_FAR_PITCH, 1), lead=2**32),
+        }
     if case.recipe != "padded":
         return cache_placement(case)
     head = HEAD_DIM + 64
@@ -256,6 +279,8 @@ def other_path(case: Case, operands: Operands) -> Transformed:
 
 def accepts(case: Case) -> bool:
     """The fused kernel has results of its own; the unfused quantiser needs queries without gaps between heads."""
+    if case.recipe == "far" and case["dtype"] != "bf16":
+        return False
     return case["out"] == "new" or (case["path"] == "unfused" and case.recipe != "padded")
 
 

@@ -68,6 +68,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     real: dict[str, Any] = {**small, "tile": (256,), "heads": (2,)}
     yield from cross(NAME, **one, **real, segments=("short",), **both)
     yield from cross(NAME, **one, recipes=("wide",), **small, segments=("short",), **both)
+    yield from cross(NAME, **one, recipes=("whole",), **small, segments=("chunked",), **both)
+    # A part that begins a whole product's rows behind the first ones, which see none of it.
+    split: dict[str, Any] = {**real, "workers": (8,)}
+    yield from cross(NAME, **one, **split, segments=("short",), path=("persistent",), lse=("yes",))
     if tier != "quick":
         yield from _long(axes, both)
     if tier == "nightly":
@@ -120,7 +124,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
     drawn = Stream(case.op, case.fp8, repr([p for p in case.params if p[0] != "path"]), case.recipe, case.seed)
     heads, batch, fp8 = case.integer("heads"), _batch(case), _format(case)
     q, k, v = draw_states(drawn, batch, heads)
-    pages = draw_pages(drawn, batch)
+    whole = case.recipe == "whole"
+    pages = np.arange(batch.keys) if whole else draw_pages(drawn, batch)
     scales = SCALES if fp8 != "bf16" else dict.fromkeys(SCALES, 1.0)
     tensors = {"q": torch.cat([quantised(q, scales["q_scale"], fp8), poison((IDLE_ROWS, heads, QK_DIM), fp8)])}
     for name, state, width in (("k", k, QK_DIM), ("v", v, V_DIM)):
@@ -133,7 +138,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
     unread = {"q": idle[:, None, None].expand_as(tensors["q"])}
     unread |= {name: unlisted[:, None, None].expand_as(tensors[name]) for name in ("k", "v")}
     tensors |= {"qo_indptr": torch.from_numpy(batch.qo_indptr), "kv_indptr": torch.from_numpy(batch.kv_indptr)}
-    tensors["kv_page_indices"] = torch.from_numpy(pages.astype(np.int32))
+    if not whole:
+        tensors["kv_page_indices"] = torch.from_numpy(pages.astype(np.int32))
     if fp8 != "bf16":
         tensors |= {name: torch.tensor([scale], dtype=torch.float32) for name, scale in SCALES.items()}
     outputs = {"output": torch.full((batch.rows + IDLE_ROWS, heads, V_DIM), SENTINEL, dtype=torch.bfloat16)}
@@ -141,7 +147,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
         outputs["final_lse"] = torch.full((batch.rows + IDLE_ROWS, heads), SENTINEL)
     if case["path"] != "fallback":
         workers, tile = case.integer("workers"), case.integer("tile")
-        plan = batch.plan(heads, workers, tile)
+        plan = batch.plan(heads, workers, tile, causal=not whole)
         planned = plan_tensors(plan, batch, heads, workers, tile)
         tensors |= planned
         unread |= plan_tails(planned, plan)
@@ -149,6 +155,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
         outputs["split_data"] = torch.full((rows, heads, V_DIM), SENTINEL)
         outputs["split_lse"] = torch.full((rows, heads), SENTINEL)
     scalars = {"softmax_scale": float(np.float32(SPREAD / np.sqrt(QK_DIM))), "max_seqlen_q": batch.longest}
+    if whole:
+        scalars["is_causal"] = False
     return Operands(
         inputs=tensors,
         outputs=outputs,
@@ -177,7 +185,7 @@ def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Pl
 
 
 def _states(case: Case, arguments: Mapping[str, Any]) -> reference.States:
-    names = ("q", "k", "v", "qo_indptr", "kv_indptr", "kv_page_indices", *SCALES)
+    names = ("q", "k", "v", "qo_indptr", "kv_indptr", "kv_page_indices", "is_causal", *SCALES)
     return reference.states(
         **{name: arguments[name] for name in names if name in arguments},
         softmax_scale=float(arguments["softmax_scale"]),

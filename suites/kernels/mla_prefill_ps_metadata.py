@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,19 @@ KERNELS = ("_prefill_tiles_kernel", "_prefill_units_kernel", "_prefill_groups_ke
 WORDS = ("request", "slot", "q_start", "q_end", "kv_start", "kv_end", "kv_offset", "head_range")
 TILE, UNIT = 256, 128
 
+TABLES: Mapping[str, Segments] = MappingProxyType(
+    {
+        "long": ((4096, 4096), (1, 9000), (700, 5000), (2049, 2049)),
+        "none": ((0, 0), (0, 40)),
+        "bare": ((7, 0), (300, 0)),
+        "single": ((1, 700),),
+        "thin": ((1, 700), (7, 0), (600, 40), (1, 300), (7, 0)),
+        "many": ((1, 1500), (3, 50), (520, 700)) * 60,
+    }
+)
+"""Beyond those of the attention: no rows, no keys, one tile that all workers share, one unit or two a worker with
+tiles that see nothing between, and more requests and tiles than a program handles at once."""
+
 
 def cases(tier: Tier) -> Iterable[Case]:
     """Every table of segments, one cluster and many; full adds random batches, nightly those of production size."""
@@ -40,6 +54,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     words = ("edges", "chunked", "empty", "one", "long")
     yield from cross(NAME, **axes, where=_divides, segments=words, heads=(2, 3), workers=(4, 8))
     yield from cross(NAME, **axes, segments=(7, "none"), heads=(16,), workers=(80,))
+    yield from cross(NAME, **axes, segments=("bare", "single", "thin"), heads=(3,), workers=(8,))
+    yield from cross(NAME, **axes, segments=("many",), heads=(6,), workers=(44,))
     if tier != "quick":
         yield from cross(NAME, **axes, segments=(1, 31), heads=(12, 16, 128), workers=(256, 304))
     if tier == "nightly":
@@ -51,14 +67,10 @@ def _divides(case: Case) -> bool:
 
 
 def _lengths(case: Case, stream: Stream) -> Segments:
-    """A table of segments, some long requests, or so many random ones."""
+    """A table of segments, or so many random ones."""
     word = case["segments"]
-    if word == "long":
-        return ((4096, 4096), (1, 9000), (700, 5000), (2049, 2049))
-    if word == "none":
-        return ((0, 0), (0, 40))
     if isinstance(word, str):
-        return segments_of(word, TILE)
+        return TABLES[word] if word in TABLES else segments_of(word, TILE)
     rows = stream.child("rows").integers(0, 1500, word)
     prefix = stream.child("prefix").integers(-200, 400, word).clip(min=0)
     return tuple((int(n), int(n + p)) for n, p in zip(rows, prefix, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,22 @@ from rocassay.suites.kernels.fp8_prefill_canvas import Canvas
 from rocassay.suites.kernels.fp8_prefill_inputs import SENTINEL, known_recipe, padded
 
 NAME = "mla_prefill_reduce"
-GROUPS: Mapping[str, tuple[int, ...]] = {"few": (2, 3, 1, 4, 0, 5, 2), "many": (65, 2), "none": ()}
+GROUPS: Mapping[str, tuple[int, ...]] = {"few": (2, 3, 1, 4, 0, 5, 2), "many": (65, 2), "pair": (3, 2), "none": ()}
 """Parts of each group; fewer than two are no reduction."""
+
+FAR_HEAD_PITCH = 2**30
+FAR_ROW_PITCH = 5_300_000
+"""Elements from head to head of the output, and from row to row of the parts' LSEs, in the recipe `far`: head 2 and
+row 406 start beyond element 2^31, which no int32 counts. What a wrapped offset reaches lies in the lead."""
+
+FAR_TOKEN_PITCH = 23_000_000
+"""Elements from token to token of the final LSEs in the recipe `far`: token 94 starts beyond element 2^31."""
+
+FAR_HEADS = 3
+"""Heads in the recipe `far`."""
+
+SHORT_BLOCKS = 64
+"""Rows of a tile that two programs share, whatever runs them."""
 
 MOST_ELEMENTS = 12_000_000
 """Elements of the fuzzed parts."""
@@ -42,6 +57,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     shape: dict[str, Any] = {"heads": (2,), "tile": (32,), "width": (128,)}
     yield from cross(NAME, **axes, **shape, groups=("few", "many", "none"), lse=("yes",))
     yield from cross(NAME, **axes, recipes=("padded",), **shape, groups=("few",), lse=("yes", "no"))
+    far: dict[str, Any] = {"heads": (FAR_HEADS,), "tile": (SHORT_BLOCKS,), "width": (128,)}
+    yield from cross(NAME, **axes, recipes=("far",), **far, groups=("pair",), lse=("yes",))
     if tier == "quick":
         return
     more: dict[str, Any] = {**axes, "recipes": ("padded",), "lse": ("yes",)}
@@ -72,6 +89,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
     for group, count in enumerate(counts):
         begin = sum(counts[:group])
         drawn = _lses(stream.child(f"lse{group}"), count, rows[group], heads)
+        if case.recipe == "far":  # each head meets other edges, so that none will do with another's largest
+            drawn[:, :-1, 1:] = np.roll(drawn[:, :-1, 1:], 1, axis=1)
         for part in range(count):
             slot = slots[begin + part]
             lse[slot : slot + rows[group]] = drawn[part]
@@ -119,6 +138,13 @@ def _maps(counts: tuple[int, ...], final: NDArray[np.int64], slots: NDArray[np.i
 
 
 def _placements(case: Case, data: tuple[int, ...], outputs: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
+    if case.recipe == "far":
+        width = outputs["final_output"].shape[2]
+        return {
+            "partial_lse": Placement((FAR_ROW_PITCH, 1), lead=2**33),
+            "final_output": Placement((width, FAR_HEAD_PITCH, 1), lead=2**32),
+            "final_lse": Placement((FAR_TOKEN_PITCH, 1), lead=2**33),
+        }
     if case.recipe != "padded":
         return {}
     places = {
@@ -159,7 +185,8 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
 
 def variant(case: Case, target: Target, dispatch: MlaPrefillTable) -> ReduceVariant:
     """Tiles of the reduction; the table has no say in them."""
-    return reduce_variant(target, tile_q=case.integer("tile"))
+    found = reduce_variant(target, tile_q=case.integer("tile"))
+    return replace(found, rows_per_program=32) if case.integer("tile") == SHORT_BLOCKS else found
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
@@ -175,7 +202,11 @@ def _expected_kernels(case: Case) -> tuple[str, ...]:
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures that fit into memory."""
+    """All mixtures that fit into memory; what lies far apart must be as few as its strides are made for."""
+    if case.recipe == "far":
+        made_for = ("pair", SHORT_BLOCKS, 128, "yes")
+        same = tuple(case[name] for name in ("groups", "tile", "width", "lse")) == made_for
+        return same and case.integer("heads") <= FAR_HEADS
     sizes = [case.integer(name) for name in ("tile", "heads", "width")]
     return math.prod([sum(_counts(case)), *sizes]) <= MOST_ELEMENTS
 
