@@ -43,9 +43,6 @@ NEEDLE = 3 / 32
 
 LAST_NEEDLE = 9 / 64
 NEEDLE_HEADS = 8
-FAR_TOKEN, FAR_HEAD = 2**30 + 2**20, 2**26 + 2**12
-"""Elements from token to token and from head to head in the recipe `far`: token 2 and head 32 lie beyond 2^31."""
-
 STEEP_DIM, STEEP_QUERY, STEEP_KEY = 448, 1024.0, 4.0
 """In the recipe `steep` this dim of a query is ±1024 and of every key 4: logits at ±200, beyond fp32's exponentials."""
 
@@ -188,12 +185,17 @@ def sinks(stream: Stream, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     return tensor, torch.arange(heads + 3) >= heads
 
 
+def beyond(count: int, apart: int) -> int:
+    """A stride that carries the last of `count` rows past 2^31; rows of two dims at such strides are `apart`."""
+    return 2**31 // max(1, count - 1) + apart
+
+
 def headed(case: Case, name: str, shape: tuple[int, ...], extra: int) -> dict[str, Placement]:
     """Padded strides of a tensor [T, H, D] in the recipe `padded`, past 2^31 in `far`."""
     _, heads, dims = shape
     pitch = dims + extra
     if case.recipe == "far":
-        return {name: Placement((FAR_TOKEN, FAR_HEAD, 1))}
+        return {name: Placement((beyond(shape[0], 2**20), beyond(heads, 2**12), 1))}
     return {name: Placement((pitch * heads + 8 * extra, pitch, 1))} if case.recipe == "padded" else {}
 
 

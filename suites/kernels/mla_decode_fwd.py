@@ -23,12 +23,9 @@ from rocassay.kernels.persistent.dispatch import DISPATCH, MAX_SPLITS, MlaDecode
 from rocassay.kernels.persistent.planner import Policy
 from rocassay.kernels.persistent.shapes import DecodeShape
 from rocassay.references.persistent import mla_decode_fwd as reference
-from rocassay.suites.kernels.attention_inputs import SENTINEL, headed
+from rocassay.suites.kernels.attention_inputs import SENTINEL, beyond, headed
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
 from rocassay.suites.kernels.persistent_inputs import (
-    FAR_HEAD,
-    FAR_ROW,
-    FAR_TOKEN,
     NEAR_TOKEN,
     SCALES,
     STALE,
@@ -121,7 +118,7 @@ def _quick(arch: str) -> Iterable[Case]:
 def _hard(arch: str, fn: str) -> Iterable[Case]:
     """Parts whose LSEs are beyond each other's exponentials, rows that no part sees, offsets past 2^31, no LSE."""
     yield _case(arch, fn, 1, "steep", qlen="ragged", keys="many", workers=16)
-    yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen=3, keys="cut", workers=12, causal=0)
+    yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen=5, keys="cut", workers=12, causal=0)
     yield _case(arch, fn, 16, path="v1.2", qlen=40, keys="blank", workers=3)
     yield _case(arch, fn, 16, "far", path="v1.2", qlen=3, keys="few", workers=5, lse=0)
     yield _case(arch, fn, 1, "far", path="plain", qlen=3, keys="few", workers=3, lse=0)
@@ -227,6 +224,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
         outputs["final_lse"] = torch.full(shape, SENTINEL)
     if case.recipe in HARD:
         _litter(tensors, plan)
+    spaces = _workspaces(*shape, plan, case.integer("workers"), spare=case.recipe not in HARD)
     return Operands(
         inputs=tensors,
         outputs=outputs,
@@ -235,16 +233,16 @@ def inputs(case: Case, stream: Stream) -> Operands:
             "Mapping[str, Value]",
             {"max_seqlen_q": batch.max_qlen, "sm_scale": SCALE, "causal": case.integer("causal")},
         ),
-        workspaces=_workspaces(*shape, plan, case.integer("workers"), spare=case.recipe not in HARD),
-        placements=_placements(case, tuple(data.q.shape), tuple(data.kv_buffer.shape)),
+        workspaces=spaces,
+        placements=_placements(case, tuple(data.q.shape), tuple(data.kv_buffer.shape), spaces),
         unread={**data.unread, **(plan.unread if plan else {})},
     )
 
 
-def _placements(case: Case, q: tuple[int, ...], cache: tuple[int, ...]) -> dict[str, Placement]:
+def _placements(
+    case: Case, q: tuple[int, ...], cache: tuple[int, ...], spaces: Mapping[str, torch.Tensor]
+) -> dict[str, Placement]:
     tokens, width, dims = q
-    if case.recipe == "far":
-        return _far(case)
     placed = {
         "kv_buffer": cache_placement(case, cache),
         **headed(case, "q", (tokens, width, dims), 64),
@@ -252,19 +250,20 @@ def _placements(case: Case, q: tuple[int, ...], cache: tuple[int, ...]) -> dict[
     }
     if case.recipe == "padded":
         placed["final_lse"] = Placement((width + 3, 1))
+    if case.recipe == "far":
+        placed |= _far(case, spaces)
     return placed
 
 
-def _far(case: Case) -> dict[str, Placement]:
-    """Every row, head and split beyond 2^31, partial results included; no two of them meet."""
-    rows = Placement((FAR_TOKEN, FAR_HEAD, 1))
-    parts = {"logits": Placement((FAR_ROW, FAR_HEAD, 1)), "attn_lse": Placement((FAR_ROW, 1))}
+def _far(case: Case, spaces: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
+    """Partial rows, heads and splits whose last ones lie past 2^31."""
+    shape = spaces["logits"].shape
+    head = beyond(shape[-2], 2**12)
     if case["path"] == "plain":
-        parts = {
-            "logits": Placement((NEAR_TOKEN, FAR_TOKEN, FAR_HEAD, 1)),
-            "attn_lse": Placement((NEAR_TOKEN, FAR_TOKEN, 1)),
-        }
-    return {"q": rows, "o": rows, **parts}
+        split = beyond(shape[1], 2**20)
+        return {"logits": Placement((NEAR_TOKEN, split, head, 1)), "attn_lse": Placement((NEAR_TOKEN, split, 1))}
+    row = beyond(shape[0], 2**20)
+    return {"logits": Placement((row, head, 1)), "attn_lse": Placement((row, 1))}
 
 
 def _cache(case: Case, tensors: Mapping[str, Any]) -> reference.Cache:

@@ -33,11 +33,8 @@ WIDE_PAGE = 143_596_800
 
 WIDE_PAGES = 17
 
-FAR_TOKEN, FAR_HEAD = 2**30 + 2**20, 2**28 + 2**12
-"""Elements from row to row and from head to head in the recipe `far`: row 2 and head 8 start beyond 2^31."""
-
-FAR_ROW, NEAR_TOKEN = 2**28 + 2**20, 2**17
-"""Elements between partial rows of a plan, of which there are many; and of a token's splits, whose own are far."""
+NEAR_TOKEN = 2**17
+"""Elements from token to token of partial results whose splits are far apart in the recipe `far`."""
 
 STEEP_SHIFT, STEEP_SLOPE, STEEP_KEYS = 1024, 2048, 32
 """Queries' first two dims in the recipe `steep`. They meet keys of 4, and of the key's number over STEEP_KEYS and 1, so that

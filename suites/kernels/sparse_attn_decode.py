@@ -23,11 +23,10 @@ from rocassay.references.attention import sparse_attn_decode as reference
 from rocassay.suites.kernels.attention_axes import ARCHES, EXTRA_BLOCK_SIZE, FP8S
 from rocassay.suites.kernels.attention_cache import HEAD_DIM, Cache, cache_placement, move_pages, planar_cache
 from rocassay.suites.kernels.attention_inputs import (
-    FAR_HEAD,
-    FAR_TOKEN,
     SENTINEL,
     UNPLANTED,
     Lists,
+    beyond,
     draw_lists,
     headed,
     known_recipe,
@@ -183,8 +182,10 @@ def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Pl
     caches = {name: tensors[name] for name in ("swa_k_cache", "kv_cache") if name in tensors}
     placed = {name: cache_placement(case, name, cache) for name, cache in caches.items()}
     if case.recipe == "far" and case["path"] != "single":
-        parts = Placement((NEAR_TOKEN, FAR_TOKEN, 1))
-        placed |= {"part_m": parts, "part_l": parts, "part_acc": Placement((NEAR_TOKEN, FAR_TOKEN, FAR_HEAD, 1))}
+        split = beyond(case.integer("splits"), 2**20)
+        parts = Placement((NEAR_TOKEN, split, 1))
+        far = Placement((NEAR_TOKEN, split, beyond(shape[1], 2**12), 1))
+        placed |= {"part_m": parts, "part_l": parts, "part_acc": far}
     return {**placed, **headed(case, "q", shape, 40), **headed(case, "output", shape, 8)}
 
 
