@@ -119,9 +119,10 @@ def _hard(arch: str, fn: str) -> Iterable[Case]:
     """Parts whose LSEs are beyond each other's exponentials, rows that no part sees, offsets past 2^31, no LSE."""
     yield _case(arch, fn, 1, "steep", qlen="ragged", keys="many", workers=16)
     yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen=5, keys="cut", workers=12, causal=0)
+    yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen="ragged", keys="many", workers=16)
     yield _case(arch, fn, 16, path="v1.2", qlen=40, keys="blank", workers=3)
     yield _case(arch, fn, 16, "far", path="v1.2", qlen=3, keys="few", workers=5, lse=0)
-    yield _case(arch, fn, 1, "far", path="plain", qlen=3, keys="few", workers=3, lse=0)
+    yield _case(arch, fn, 1, "far", path="plain", qlen=3, keys="cut", workers=3, lse=0)
     yield _case(arch, fn, 16, path="plain", keys="few", workers=1, lse=0)
 
 
@@ -398,7 +399,7 @@ def accepts(case: Case) -> bool:
 def _foldable(case: Case) -> bool:
     """Whether a plan can be made, which a probe does of the plain path too: folded heads need even queries, page 1."""
     even = case.block_size == 1 and case["qlen"] != "ragged"
-    return even or _shape(case, _batch(case)).fold == 1
+    return even or case.recipe in HARD or _shape(case, _batch(case)).fold == 1
 
 
 OP = register(
