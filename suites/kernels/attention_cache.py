@@ -13,7 +13,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.fp8 import bfloat16_bits, clamping_encode, format_of
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.layouts import planar_584
-from rocassay.suites.kernels.attention_inputs import Lists, directions, on_grid
+from rocassay.suites.kernels.attention_inputs import STEEP_DIM, STEEP_KEY, Lists, directions, on_grid
 
 HEAD_DIM = 512
 NOPE, ROPE = 448, 64
@@ -43,15 +43,24 @@ class Cache:
 
 
 def planar_cache(
-    stream: Stream, lists: Lists, q: NDArray[np.float64], fp8: str, block_size: int, *, planted: bool = True
+    stream: Stream,
+    lists: Lists,
+    q: NDArray[np.float64],
+    fp8: str,
+    block_size: int,
+    *,
+    planted: bool = True,
+    steep: bool = False,
 ) -> Cache:
     """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity.
 
-    `planted`: whether needles are added to the keys.
+    `planted`: whether needles are added to the keys. `steep`: whether dim STEEP_DIM, the first of RoPE, is STEEP_KEY.
     """
     layout, pages = planar_584(block_size), lists.capacity // block_size
     used = lists.used
     records = _records(stream, lists, q, fp8, lists.needles() if planted else {})
+    if steep:
+        records[:, STEEP_DIM : STEEP_DIM + 2] = _bf16_bytes(np.full((len(used), 1), STEEP_KEY))
     flat = _poisoned(fp8, block_size, pages)
     layout.pack(records, used, flat)
     unread = np.ones((pages, layout.page_bytes), dtype=np.uint8)

@@ -1,7 +1,8 @@
 """Inputs of the sparse attention family: ragged index lists, queries, needles, sinks, and how outputs are judged.
 
 Recipes: `tagged` (contiguous; slot 0 belongs to nobody), `padded` (every free stride padded; slot 0 is listed),
-`wide` (row or page strides that carry offsets past 2^31), `random` (as `tagged`, but no needles: keys as tests usually
+`wide` (row or page strides that carry offsets past 2^31), `far` (strides of queries, outputs and partial results that
+do), `steep` (logits far from 0, up or down by head and token), `random` (as `tagged`, but no needles: keys as tests usually
 draw them, to compare gates on). Whatever nobody lists is poison.
 """
 
@@ -21,7 +22,7 @@ from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.results import Coordinate
 from rocassay.references.attention.softmax import Attended
 
-RECIPES = ("tagged", "padded", "wide", "random")
+RECIPES = ("tagged", "padded", "wide", "far", "steep", "random")
 UNPLANTED = "random"
 """Recipe whose keys hold no needles."""
 
@@ -42,19 +43,25 @@ NEEDLE = 3 / 32
 
 LAST_NEEDLE = 9 / 64
 NEEDLE_HEADS = 8
+STEEP_DIM, STEEP_QUERY, STEEP_KEY = 448, 1024.0, 4.0
+"""In the recipe `steep` this dim of a query is ±1024 and of every key 4: logits at ±200, beyond fp32's exponentials."""
+
 SINK_OFF, SINK_HUGE = 1, 2
 """Heads whose sink is -inf, and far above every logit."""
 
 
-def per_head(attended: Attended) -> Whitened:
-    """Expectation of an output: every element is defined, also those of tokens without keys."""
+def per_head(attended: Attended, *, steep: bool = False) -> Whitened:
+    """Expectation of an output: every element is defined, also those of tokens without keys.
+
+    `steep`: fp32 alone rounds the logits by more than the model says of the weights.
+    """
     return Whitened(
         attended.value,
         attended.sigma,
         attended.bound,
         torch.ones_like(attended.value, dtype=torch.bool),
         share=attended.share,
-        model_holds=not attended.flat,
+        model_holds=not attended.flat and not steep,
     )
 
 
@@ -178,11 +185,28 @@ def sinks(stream: Stream, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     return tensor, torch.arange(heads + 3) >= heads
 
 
+def beyond(count: int, apart: int) -> int:
+    """A stride that carries the last of `count` rows past 2^31; rows of two dims at such strides are `apart`."""
+    return 2**31 // max(1, count - 1) + apart
+
+
 def headed(case: Case, name: str, shape: tuple[int, ...], extra: int) -> dict[str, Placement]:
-    """Padded strides of a tensor [T, H, D] in the recipe `padded`."""
+    """Padded strides of a tensor [T, H, D] in the recipe `padded`, past 2^31 in `far`."""
     _, heads, dims = shape
     pitch = dims + extra
+    if case.recipe == "far":
+        return {name: Placement((beyond(shape[0], 2**20), beyond(heads, 2**12), 1))}
     return {name: Placement((pitch * heads + 8 * extra, pitch, 1))} if case.recipe == "padded" else {}
+
+
+def steepened(case: Case, stream: Stream, q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Queries whose logits on keys of STEEP_KEY are shifted in the recipe `steep`; else as they are."""
+    if case.recipe != "steep":
+        return q
+    signs = 2 * stream.child("shift").integers(0, 2, q.shape[:2]) - 1
+    steep = q.copy()
+    steep[..., STEEP_DIM] = STEEP_QUERY * signs
+    return steep
 
 
 def permuted(stream: Stream, indices: torch.Tensor, indptr: torch.Tensor) -> torch.Tensor:

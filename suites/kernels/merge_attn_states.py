@@ -21,17 +21,18 @@ from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.merge.dispatch import DISPATCH, MergeDispatch, MergeVariant, merge_variant
 from rocassay.references.merge import merge_attn_states as reference
+from rocassay.suites.kernels.attention_inputs import beyond
 from rocassay.suites.kernels.merge_axes import ARCHES, BLOCK_SIZES, FP8S
 from rocassay.suites.kernels.whitened_rows import whitened_rows
 
 NAME = "merge_attn_states"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-RECIPES = ("tagged", "padded", "mixed", "wide")
+RECIPES = ("tagged", "padded", "mixed", "wide", "far")
 
 EDGES = (-np.inf, -1e30, 0.5, np.inf)
 """LSEs that are paired with each other: empty in either convention, masked by a large negative, finite."""
 
-GAPS = (0.0, 2.0**-20, -12.0, 12.0, -60.0, 60.0, -200.0, 200.0)
+GAPS = (0.0, 2.0**-20, -12.0, 12.0, -60.0, 60.0, -200.0, 200.0, -87.0, 87.0)
 """prefix LSE - suffix LSE of the tokens after the pairs: equal, nearly equal, and beyond every dtype's range."""
 
 MOST_ELEMENTS, MOST_ROWS = 1_200_000, 200
@@ -59,6 +60,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     many: dict[str, Any] = {**plain, "tokens": (130,), "dim": (64,)}
     yield from cross(NAME, **many, dtype=("bf16",), context=("all",), empty=("nan",))
     yield from cross(NAME, **plain, recipes=("wide",), dtype=("bf16",), context=("all",), empty=("nan",))
+    heads: dict[str, Any] = {**plain, "heads": (3,), "tokens": (33,), "dim": (64,)}
+    yield from cross(NAME, **heads, recipes=("far",), dtype=("bf16",), context=("all",), empty=("nan",))
     other: dict[str, Any] = {**axes, "lse": ("yes", "no"), "empty": ("nan",), "context": ("all",), "dtype": ("bf16",)}
     yield from cross(NAME, **other, heads=(1,), tokens=(33,), dim=(512, 72))
     # A general row is one program: few of them.
@@ -115,6 +118,8 @@ def _lses(stream: Stream, heads: int, tokens: int) -> tuple[np.ndarray[Any, Any]
         edges, rest = places[: len(pairs)], places[len(pairs) :]
         prefix[head, edges], suffix[head, edges] = np.array(pairs, np.float32).reshape(-1, 2).T
         # Every head has LSEs of its own: equal ones would round alike, and the rounding model could not be tested.
+        # The exponential ends at -87, which only LSEs of few bits are apart exactly.
+        suffix[head, rest[-2:]] = np.rint(8 * suffix[head, rest[-2:]]) / 8
         prefix[head, rest] = suffix[head, rest] + np.array(gaps, np.float32)
     return prefix, suffix
 
@@ -131,6 +136,8 @@ def _placements(case: Case, outputs: tuple[str, ...]) -> dict[str, Placement]:
     heads, tokens, dim = (case.integer(name) for name in ("heads", "tokens", "dim"))
     if case.recipe == "tagged":
         return {}
+    if case.recipe == "far":
+        return {"output": Placement((dim, beyond(heads, 2**20), 1))}
     if case.recipe == "wide":
         return {"output": Placement((WIDE_PITCH, dim, 1))}
     pitch = max(PITCH, dim + 64)

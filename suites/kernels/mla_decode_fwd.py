@@ -23,10 +23,12 @@ from rocassay.kernels.persistent.dispatch import DISPATCH, MAX_SPLITS, MlaDecode
 from rocassay.kernels.persistent.planner import Policy
 from rocassay.kernels.persistent.shapes import DecodeShape
 from rocassay.references.persistent import mla_decode_fwd as reference
-from rocassay.suites.kernels.attention_inputs import SENTINEL, headed
+from rocassay.suites.kernels.attention_inputs import SENTINEL, beyond, headed
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
 from rocassay.suites.kernels.persistent_inputs import (
+    NEAR_TOKEN,
     SCALES,
+    STALE,
     VALUE_DIM,
     Batch,
     Planned,
@@ -54,13 +56,20 @@ KEYS: Mapping[str, tuple[int, ...]] = {
     "blind": (81, 81),
     "ragged": (70, 1, 5, 2, 33),
     "one": (100,),
+    "many": (40, 450, 0, 20, 3),
+    "blank": (36,),
 }
-"""Keys of the requests. `blind` on three workgroups at 16 keys a page leaves one key behind a cut."""
+"""Keys of the requests. `blind` on three workgroups at 16 keys a page leaves one key behind a cut; `many` on sixteen
+makes more parts than the reducer loads at once, beside a short tile; `blank` has fewer keys than query tokens."""
 
 RAGGED = (4, 1, 0, 3, 2)
 """Query tokens of `ragged`: the fourth request has a key less than tokens, the third none at all."""
 
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
+HARD = ("far", "steep")
+"""Recipes whose partial rows have none to spare, and whose lists hold litter where nobody may look."""
+
+ROWS_OF_NOBODY = torch.tensor([0, 1], dtype=torch.int32)
 BUFFERS = ("work_meta_data", *NAMES[1:])
 
 
@@ -103,6 +112,18 @@ def _quick(arch: str) -> Iterable[Case]:
     yield _case(arch, fn, 16, "padded", path="plain", keys="skew", workers=3)
     yield _case(arch, fn, 1, path="plain", qlen="ragged", keys="ragged", workers=1)
     yield _case(arch, fn, 64, path="plain", qlen=4, keys="blind", workers=4)
+    yield from _hard(arch, fn)
+
+
+def _hard(arch: str, fn: str) -> Iterable[Case]:
+    """Parts whose LSEs are beyond each other's exponentials, rows that no part sees, offsets past 2^31, no LSE."""
+    yield _case(arch, fn, 1, "steep", qlen="ragged", keys="many", workers=16)
+    yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen=5, keys="cut", workers=12, causal=0)
+    yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen="ragged", keys="many", workers=16)
+    yield _case(arch, fn, 16, path="v1.2", qlen=40, keys="blank", workers=3)
+    yield _case(arch, fn, 16, "far", path="v1.2", qlen=3, keys="few", workers=5, lse=0)
+    yield _case(arch, fn, 1, "far", path="plain", qlen=3, keys="cut", workers=3, lse=0)
+    yield _case(arch, fn, 16, path="plain", keys="few", workers=1, lse=0)
 
 
 def _full(arch: str) -> Iterable[Case]:
@@ -152,11 +173,28 @@ def _planned(case: Case, batch: Batch, policy: Policy, workers: int) -> Planned:
     return planned(batch, shape, schedule)
 
 
-def _workspaces(tokens: int, width: int, plan: Planned | None, splits: int) -> dict[str, torch.Tensor]:
+def _lse(case: Case) -> bool:
+    """Whether the caller wants the LSE, which the cases' own word may deny."""
+    return bool(dict(case.params).get("lse", 1))
+
+
+def _litter(tensors: dict[str, torch.Tensor], plan: Planned | None) -> None:
+    """What nobody may go by: the last page of a request without one, and the rows of groups without parts."""
+    pages = tensors["kv_indptr"].diff()
+    tensors["kv_last_page_lens"] = torch.where(pages > 0, tensors["kv_last_page_lens"], 41)
+    if plan is not None:
+        unread, rows = plan.unread["reduce_final_map"], tensors["reduce_final_map"]
+        # The clean plan says -1 there, which is a promise; AITER's says nothing.
+        tensors["reduce_final_map"] = torch.where(unread & (rows == STALE), ROWS_OF_NOBODY, rows)
+
+
+def _workspaces(
+    tokens: int, width: int, plan: Planned | None, splits: int, *, spare: bool = True
+) -> dict[str, torch.Tensor]:
     """NaN in every partial row: what no part writes may not be read."""
     shape = (tokens, splits or MAX_SPLITS, width)
     if plan is not None:
-        shape = (plan.plan.partial_rows + 1, width // plan.shape.fold)
+        shape = (plan.plan.partial_rows + spare, width // plan.shape.fold)
     return {"logits": torch.full((*shape, VALUE_DIM), torch.nan), "attn_lse": torch.full(shape, torch.nan)}
 
 
@@ -182,24 +220,29 @@ def inputs(case: Case, stream: Stream) -> Operands:
         if kind == "fp8":
             tensors[name] = torch.tensor([scales[name]])
     shape = (batch.tokens, width)
+    outputs = {"o": torch.full((*shape, VALUE_DIM), SENTINEL, dtype=torch.bfloat16)}
+    if _lse(case):
+        outputs["final_lse"] = torch.full(shape, SENTINEL)
+    if case.recipe in HARD:
+        _litter(tensors, plan)
+    spaces = _workspaces(*shape, plan, case.integer("workers"), spare=case.recipe not in HARD)
     return Operands(
         inputs=tensors,
-        outputs={
-            "o": torch.full((*shape, VALUE_DIM), SENTINEL, dtype=torch.bfloat16),
-            "final_lse": torch.full(shape, SENTINEL),
-        },
+        outputs=outputs,
         # The records hold no scalar, so a floating-point one is as good as any.
         scalars=cast(
             "Mapping[str, Value]",
             {"max_seqlen_q": batch.max_qlen, "sm_scale": SCALE, "causal": case.integer("causal")},
         ),
-        workspaces=_workspaces(*shape, plan, case.integer("workers")),
-        placements=_placements(case, tuple(data.q.shape), tuple(data.kv_buffer.shape)),
+        workspaces=spaces,
+        placements=_placements(case, tuple(data.q.shape), tuple(data.kv_buffer.shape), spaces),
         unread={**data.unread, **(plan.unread if plan else {})},
     )
 
 
-def _placements(case: Case, q: tuple[int, ...], cache: tuple[int, ...]) -> dict[str, Placement]:
+def _placements(
+    case: Case, q: tuple[int, ...], cache: tuple[int, ...], spaces: Mapping[str, torch.Tensor]
+) -> dict[str, Placement]:
     tokens, width, dims = q
     placed = {
         "kv_buffer": cache_placement(case, cache),
@@ -208,7 +251,20 @@ def _placements(case: Case, q: tuple[int, ...], cache: tuple[int, ...]) -> dict[
     }
     if case.recipe == "padded":
         placed["final_lse"] = Placement((width + 3, 1))
+    if case.recipe == "far":
+        placed |= _far(case, spaces)
     return placed
+
+
+def _far(case: Case, spaces: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
+    """Partial rows, heads and splits whose last ones lie past 2^31."""
+    shape = spaces["logits"].shape
+    head = beyond(shape[-2], 2**12)
+    if case["path"] == "plain":
+        split = beyond(shape[1], 2**20)
+        return {"logits": Placement((NEAR_TOKEN, split, head, 1)), "attn_lse": Placement((NEAR_TOKEN, split, 1))}
+    row = beyond(shape[0], 2**20)
+    return {"logits": Placement((row, head, 1)), "attn_lse": Placement((row, 1))}
 
 
 def _cache(case: Case, tensors: Mapping[str, Any]) -> reference.Cache:
@@ -233,9 +289,12 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
 
     seen = spread(torch.ones_like(attended.value, dtype=torch.bool))
     value, sigma, bound = (spread(part) for part in (attended.value, attended.sigma, attended.bound))
-    model = Whitened(value, sigma, bound, seen, share=spread(attended.share), model_holds=not attended.flat)
+    # Of steep logits fp32 alone rounds more than the weights' bf16, which the model is of.
+    holds = not attended.flat and case.recipe != "steep"
+    model = Whitened(value, sigma, bound, seen, share=spread(attended.share), model_holds=holds)
     sums = spread(lse.value), spread(lse.sigma), spread(lse.bound)
-    return {"o": model, "final_lse": Whitened(sums[0], sums[1], sums[2], seen[..., 0], model_holds=False)}
+    lse_model = Whitened(sums[0], sums[1], sums[2], seen[..., 0], model_holds=False)
+    return {"o": model, **({"final_lse": lse_model} if _lse(case) else {})}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
@@ -340,7 +399,7 @@ def accepts(case: Case) -> bool:
 def _foldable(case: Case) -> bool:
     """Whether a plan can be made, which a probe does of the plain path too: folded heads need even queries, page 1."""
     even = case.block_size == 1 and case["qlen"] != "ragged"
-    return even or _shape(case, _batch(case)).fold == 1
+    return even or case.recipe in HARD or _shape(case, _batch(case)).fold == 1
 
 
 OP = register(

@@ -35,6 +35,8 @@ SPARE = 3
 """Elements or rows of every buffer beyond the largest plan; work_indptr has none to spare."""
 
 STALE = -7
+STALE_TAIL = 41
+"""What the last page of a request without pages holds: a number that nobody may go by."""
 
 BLIND = {"exact": 193, "v1.2": 1089}
 """Keys of each of four requests that five workgroups would cut one key before the end."""
@@ -54,6 +56,13 @@ def cases(tier: Tier) -> Iterable[Case]:
             yield _case(arch, 1, policy=policy, heads=128, qlen=3, dtype="fp8", ragged=arch == "gfx942")
             yield _case(arch, 16, policy=policy, causal=0, qlen=4, ragged=1)
             yield _case(arch, 1, policy=policy, qlen=16, requests=4, ragged=1)
+            # Several tiles of a request: folded or not, on pages, seen by all; splits for them, and for one alone.
+            yield _case(arch, 1, policy=policy, heads=64, qlen=3, requests=3, splits=2, workers=40)
+            tall = {"policy": policy, "heads": 128, "dtype": "fp8", "qlen": 3}
+            yield _case(arch, 1, **tall, requests=3, splits=2, workers=40)
+            yield _case(arch, 16, **tall, workers=16)
+            yield _case(arch, 1, **tall, workers=16, causal=0)
+            yield _case(arch, 1, policy=policy, keys=500, requests=1, splits=1, workers=16)
         if tier != "quick":
             yield from _full(arch)
 
@@ -121,7 +130,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     if case["keys"] != "mixed":
         keys[:] = case.integer("keys")
     pages = -(-keys // page)
-    last = np.where(pages > 0, keys - (pages - 1) * page, 1)
+    last = np.where(pages > 0, keys - (pages - 1) * page, STALE_TAIL)
     sizes = decode_sizes(
         batch=count * shape.fold,
         tiles=mla_plan_variant(shape, schedule, DISPATCH).tiles_of(qlen),

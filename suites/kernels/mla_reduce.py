@@ -20,12 +20,12 @@ from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaReduceVariant, mla_reduce_variant
 from rocassay.references.persistent import mla_reduce as reference
-from rocassay.suites.kernels.attention_inputs import SENTINEL, headed
+from rocassay.suites.kernels.attention_inputs import SENTINEL, beyond, headed
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S
 
 NAME = "mla_reduce"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-RECIPES = ("tagged", "padded", "wide")
+RECIPES = ("tagged", "padded", "wide", "far", "steep")
 MERGES = (2, 3, 4, 5, 64, 65, 256, 257)
 """Part counts at which AITER's reducer changes its algorithm (csrc/kernels/mla/reduce.cu)."""
 
@@ -52,6 +52,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield _case(arch, parts="mixed", heads=8, lse="no")
         yield _case(arch, "wide", parts=9, heads=8)
         yield _case(arch, parts=0)
+        yield _case(arch, "far", parts=9, heads=8)
+        yield _case(arch, "steep", parts=9, heads=24, tokens=2, map="none")
         if tier != "quick":
             for parts in MERGES:
                 yield _case(arch, "padded", parts=parts, heads=8)
@@ -83,10 +85,12 @@ def inputs(case: Case, stream: Stream) -> Operands:
     slots = stream.child("slots").permutation(count + 1)[:count] * height
     if case["map"] == "none":
         # The height of all tiles is read off the first two slots.
-        slots = np.arange(count) * height
+        slots = (np.arange(count) + (case.recipe == "steep")) * height
     rows = (count + 1) * height
     output = torch.from_numpy(stream.child("parts").gaussian((rows, heads, dims)).astype(np.float32))
     lse = torch.from_numpy((3 + SPREAD * stream.child("lse").gaussian((rows, heads))).astype(np.float32))
+    if case.recipe == "steep":
+        _steepen(stream, lse, slots, sizes, height)
     _empty_rows(lse, slots, sizes, height)
     used = torch.zeros(rows, dtype=torch.bool)
     bounds = np.append(0, np.cumsum(sizes))
@@ -123,9 +127,23 @@ def inputs(case: Case, stream: Stream) -> Operands:
         inputs=tensors,
         outputs=outputs,
         scalars={"max_seqlen_q": height},
-        placements=_placements(case, tokens),
+        placements=_placements(case, tokens, rows),
         unread=unread,
     )
+
+
+def _steepen(
+    stream: Stream, lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int, ...], height: int
+) -> None:
+    """LSEs of a (token, head) around ±300, up, level or down by 100 a part: beyond each other's exponentials."""
+    first = 0
+    for group, size in enumerate(sizes):
+        own, shape = stream.child(f"steep {group}"), (height, lse.shape[1])
+        shift = 300.0 * (2 * own.child("shift").integers(0, 2, shape) - 1)
+        slope = 100.0 * own.child("slope").integers(-1, 2, shape)
+        for number, slot in enumerate(slots[first : first + size]):
+            lse[slot : slot + height] += torch.from_numpy(shift + number * slope).float()
+        first += size
 
 
 def _empty_rows(lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int, ...], height: int) -> None:
@@ -144,11 +162,14 @@ def _empty_rows(lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int
         first += size
 
 
-def _placements(case: Case, tokens: int) -> dict[str, Placement]:
+def _placements(case: Case, tokens: int, rows: int) -> dict[str, Placement]:
     heads, dims = case.integer("heads"), case.integer("dim")
     if case.recipe == "wide":
         return {"partial_output": Placement((WIDE_ROW, dims, 1))}
-    if case.recipe == "tagged":
+    if case.recipe == "far":
+        row, head = beyond(rows, 2**20), beyond(heads, 2**12)
+        return {"partial_output": Placement((row, head, 1)), "partial_lse": Placement((row, 1))}
+    if case.recipe in ("tagged", "steep"):
         return {}
     placed = headed(case, "final_output", (tokens, heads, dims), 8)
     placed["partial_output"] = Placement(((dims + 4) * heads + 12, dims + 4, 1))
@@ -214,7 +235,7 @@ def reverse_parts(case: Case, operands: Operands) -> Transformed:
 def accepts(case: Case) -> bool:
     """Without a final map the first two parts tell the height; rows are few, and fewer where they are far apart."""
     parts = 0 if case["parts"] == "mixed" else case.integer("parts")
-    near = case.recipe != "wide" or (case["parts"], case["tokens"]) == (9, 1)
+    near = case.recipe not in ("wide", "far") or (case["parts"], case["tokens"]) == (9, 1)
     quick = parts * case.integer("heads") * case.integer("tokens") <= MOST_ROWS
     return (case["map"] == "given" or parts >= 2) and near and quick
 

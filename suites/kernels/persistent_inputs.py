@@ -1,7 +1,8 @@
 """Inputs of persistent MLA decode: requests, their plan in poisoned buffers, latent caches, queries with padding heads.
 
 Recipes: `tagged` (contiguous), `padded` (every free stride padded), `wide` (page strides that carry offsets past
-2^31), `random` (contiguous, and no needles in the keys). Whatever nobody may read is poison: padding heads, pages of
+2^31), `far` (strides of everything else that do), `steep` (logits that run far apart from part to part, and lie far
+from 0), `random` (contiguous, and no needles in the keys). Whatever nobody may read is poison: padding heads, pages of
 nobody, tails of pages, tails of the plan's buffers.
 """
 
@@ -23,7 +24,7 @@ from rocassay.kernels.persistent.shapes import DecodeShape, Element
 from rocassay.suites.kernels.attention_inputs import UNPLANTED, directions, on_grid
 
 KEY_DIM, VALUE_DIM = 576, 512
-RECIPES = ("tagged", "padded", "wide", UNPLANTED)
+RECIPES = ("tagged", "padded", "wide", "far", "steep", UNPLANTED)
 STALE = -7
 """What the plan's buffers hold where the planner wrote nothing: read as a position, it lies before the buffer."""
 
@@ -31,6 +32,13 @@ WIDE_PAGE = 143_596_800
 """Elements from page to page in the recipe `wide`: page 15 starts beyond 2^31."""
 
 WIDE_PAGES = 17
+
+NEAR_TOKEN = 2**17
+"""Elements from token to token of partial results whose splits are far apart in the recipe `far`."""
+
+STEEP_SHIFT, STEEP_SLOPE, STEEP_KEYS = 1024, 2048, 32
+"""Queries' first two dims in the recipe `steep`. They meet keys of 4, and of the key's number over STEEP_KEYS and 1, so that
+at a scale of 0.05 a head's logits lie at ±213 and run up or down by 106 at every STEEP_KEYS: beyond what exp holds."""
 
 SCALES = {"e4m3fn": (0.0137, 0.0241), "e4m3fnuz": (0.0274, 0.0482)}
 """q_scale and kv_scale: no powers of two, never equal; twice as large for codes that mean half as much."""
@@ -160,6 +168,8 @@ def latents(stream: Stream, batch: Batch, case: Case, heads: int, width: int) ->
     real = on_grid(stream.child("q").gaussian((batch.tokens, heads, KEY_DIM)))
     needles = 0.0 if case.recipe == UNPLANTED else _needles(batch, real)
     keys = on_grid(stream.child("keys").gaussian((sum(batch.kv_lens), KEY_DIM)) + needles)
+    if case.recipe == "steep":
+        _steepen(stream, batch, real, keys)
     scales = SCALES[case.fp8]
     q = poisoned((batch.tokens, width, KEY_DIM), q_type, case.fp8)
     q[:, real_heads(heads, width)] = stored(real, q_type, case.fp8, scales[0])
@@ -211,6 +221,15 @@ def _needles(batch: Batch, q: NDArray[np.float64]) -> NDArray[np.float64]:
             marked[key + edge] = token + number % tokens, weight
         key, token = key + keys, token + tokens
     return directions(q, marked.items(), sum(batch.kv_lens))
+
+
+def _steepen(stream: Stream, batch: Batch, q: NDArray[np.float64], keys: NDArray[np.float64]) -> None:
+    """Gives every (token, head) a shift of its logits, and every third none or a slope along the keys."""
+    shape = q.shape[:2]
+    q[..., 0] = STEEP_SHIFT * (2 * stream.child("shift").integers(0, 2, shape) - 1)
+    q[..., 1] = STEEP_SLOPE * stream.child("slope").integers(-1, 2, shape)
+    keys[:, 0] = 4
+    keys[:, 1] = np.concatenate([1 + np.arange(count) // STEEP_KEYS for count in batch.kv_lens])
 
 
 def _places(batch: Batch, order: NDArray[np.int64]) -> torch.Tensor:

@@ -26,6 +26,7 @@ from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
     UNPLANTED,
     Lists,
+    beyond,
     draw_lists,
     headed,
     known_recipe,
@@ -34,6 +35,7 @@ from rocassay.suites.kernels.attention_inputs import (
     permuted,
     queries,
     sinks,
+    steepened,
 )
 from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
@@ -43,6 +45,9 @@ LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 
 SPLITS = (1, 2, 3, 16, 32)
 SCALE = float(np.float32(0.052))
 """Spreads the logits of these caches by 1.25."""
+
+NEAR_TOKEN = 2**17
+"""Elements from token to token of partial results whose splits are far apart."""
 
 RANDOM_TOKENS = 4
 Shape = tuple[int | str, ...]
@@ -81,6 +86,11 @@ def _cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **split, **short, heads=(16,), splits=(0,))
     wide: dict[str, Any] = {"block_sizes": (2,), "extra": (64,), "lists": ("edges",), "sink": ("mixed",)}
     yield from cross(NAME, **one, **wide, heads=(16,), recipes=("wide",))
+    hard: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S[:1], "block_sizes": (64,), "extra": (2,), "lists": ("edges",)}
+    for path, splits in (("single", 1), ("auto", 3)):
+        how: dict[str, Any] = {**hard, "path": (path,), "splits": (splits,)}
+        yield from cross(NAME, **how, heads=(33,), sink=("mixed",), recipes=("far",))
+        yield from cross(NAME, **how, heads=(16,), sink=("none",), recipes=("steep",))
     if tier != "quick":
         yield from _long(one, split)
 
@@ -115,8 +125,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     heads, extra_block = case.integer("heads"), case.integer("extra")
     main_shapes, extra_shapes = zip(*_shapes(case), strict=True)
     tokens = len(main_shapes)
-    q = queries(stream, (tokens, heads, HEAD_DIM))
-    main = _cache(case, stream.child("main"), main_shapes, q, case.fp8, case.block_size, 0)
+    plain = queries(stream, (tokens, heads, HEAD_DIM))
+    q = steepened(case, stream, plain)
+    main = _cache(case, stream.child("main"), main_shapes, plain, case.fp8, case.block_size, 0)
     tensors = {
         "q": torch.from_numpy(q).to(torch.bfloat16),
         "swa_k_cache": main.bytes,
@@ -126,7 +137,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     unread = {"swa_k_cache": main.unread, "swa_ragged_indices": main.lists.tail()}
     if extra_block:
         flavour = reference.EXTRA_FP8
-        extra = _cache(case, stream.child("extra"), extra_shapes, q, flavour, extra_block, main.lists.capacity)
+        extra = _cache(case, stream.child("extra"), extra_shapes, plain, flavour, extra_block, main.lists.capacity)
         tensors |= {
             "kv_cache": extra.bytes,
             "topk_ragged_indices": extra.lists.indices(),
@@ -153,7 +164,8 @@ def _cache(
     named = sum(item if isinstance(item, int) else 1 for shape in shapes for item in shape)
     pages = -(-max(named + 20, beyond + 1) // block_size) + 1
     lists: Lists = draw_lists(stream, shapes, pages * block_size, first=case.recipe == "padded")
-    return planar_cache(stream, lists, q, fp8, block_size, planted=case.recipe != UNPLANTED)
+    planted, steep = case.recipe != UNPLANTED, case.recipe == "steep"
+    return planar_cache(stream, lists, q, fp8, block_size, planted=planted, steep=steep)
 
 
 def _workspaces(case: Case, tokens: int) -> dict[str, torch.Tensor]:
@@ -169,6 +181,11 @@ def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Pl
     shape = tuple(tensors["q"].shape)
     caches = {name: tensors[name] for name in ("swa_k_cache", "kv_cache") if name in tensors}
     placed = {name: cache_placement(case, name, cache) for name, cache in caches.items()}
+    if case.recipe == "far" and case["path"] != "single":
+        split = beyond(case.integer("splits"), 2**20)
+        parts = Placement((NEAR_TOKEN, split, 1))
+        far = Placement((NEAR_TOKEN, split, beyond(shape[1], 2**12), 1))
+        placed |= {"part_m": parts, "part_l": parts, "part_acc": far}
     return {**placed, **headed(case, "q", shape, 40), **headed(case, "output", shape, 8)}
 
 
@@ -177,7 +194,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     attended = reference.sparse_attn_decode(
         **operands.inputs, scale=SCALE, fp8=case.fp8, dtype=operands.outputs["output"].dtype
     )
-    return {"output": per_head(attended)}
+    return {"output": per_head(attended, steep=case.recipe == "steep")}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
@@ -264,7 +281,9 @@ def _probed(case: Case) -> bool:
 def accepts(case: Case) -> bool:
     """One pass has no splits, both caches never the same pages, and lists in pages far apart must be short."""
     single = case["path"] != "single" or case["splits"] == 1
-    return single and case["extra"] != case.block_size and (case.recipe != "wide" or case["lists"] == "edges")
+    return single and case["extra"] != case.block_size and (
+        case.recipe not in ("wide", "far", "steep") or case["lists"] == "edges"
+    )
 
 
 OP = register(

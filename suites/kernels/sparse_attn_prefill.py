@@ -22,6 +22,8 @@ from rocassay.references.attention import sparse_attn_prefill as reference
 from rocassay.suites.kernels.attention_axes import ARCHES
 from rocassay.suites.kernels.attention_inputs import (
     SENTINEL,
+    STEEP_DIM,
+    STEEP_KEY,
     UNPLANTED,
     Lists,
     directions,
@@ -34,14 +36,15 @@ from rocassay.suites.kernels.attention_inputs import (
     permuted,
     queries,
     sinks,
+    steepened,
 )
 from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_prefill"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
-SHAPES = ((512, 512), (512, 448), (576, 512), (576, 576))
-"""(D, DV): DeepSeek V4 with and without the RoPE dims in its values, V3.2 likewise."""
+SHAPES = ((512, 512), (512, 448), (576, 512), (576, 576), (560, 544))
+"""(D, DV): DeepSeek V4 with and without the RoPE dims in its values, V3.2 likewise; and a tail that is no power of 2."""
 
 EDGES: tuple[tuple[int | str, ...], ...] = (
     (3, "hole", 7, "past", 9, "again", 10, "far", 8),
@@ -77,6 +80,11 @@ def _cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **wide, heads=(16,), lists=("edges",), sink=("mixed",))
     alone: dict[str, Any] = {**axes, "recipes": ("padded",), "dim": (512,), "width": (512,)}
     yield from cross(NAME, **alone, heads=(16,), lists=(1,), sink=("mixed",))
+    hard: dict[str, Any] = {**axes, "lists": ("edges",)}
+    yield from cross(NAME, **hard, recipes=("far",), dim=(512,), width=(512,), heads=(33,), sink=("mixed",))
+    yield from cross(NAME, **hard, recipes=("steep",), dim=(512,), width=(512,), heads=(16,), sink=("none",))
+    yield from cross(NAME, **hard, recipes=("padded",), dim=(560,), width=(544,), heads=(16,), sink=("mixed",))
+    yield from cross(NAME, **hard, dim=(560,), width=(544,), heads=(16,), sink=("none",))
     if tier != "quick":
         long: dict[str, Any] = {**axes, **shape, "recipes": ("padded",), "sink": ("mixed",)}
         yield from cross(NAME, **long, heads=(16,), lists=LENGTHS)
@@ -103,10 +111,13 @@ def inputs(case: Case, stream: Stream) -> Operands:
     dim, width, heads = (case.integer(name) for name in ("dim", "width", "heads"))
     lists = _lists(case, stream)
     tokens = len(lists.rows)
-    q = queries(stream, (tokens, heads, dim))
+    plain = queries(stream, (tokens, heads, dim))
+    q = steepened(case, stream, plain)
     rows = stream.child("kv").gaussian((lists.capacity, dim))
     needles = {} if case.recipe == UNPLANTED else lists.needles()
-    rows = on_grid(rows + directions(q, needles.items(), lists.capacity))
+    rows = on_grid(rows + directions(plain, needles.items(), lists.capacity))
+    if case.recipe == "steep":
+        rows[:, STEEP_DIM] = STEEP_KEY
     unlisted = np.ones(lists.capacity, dtype=bool)
     unlisted[lists.used] = False
     rows[unlisted] = np.nan
@@ -148,7 +159,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     attended = reference.sparse_attn_prefill(
         **operands.inputs, scale=_scale(operands), width=output.shape[-1], dtype=output.dtype
     )
-    return {"output": per_head(attended)}
+    return {"output": per_head(attended, steep=case.recipe == "steep")}
 
 
 def _scale(operands: Operands) -> float:
@@ -181,8 +192,9 @@ def one_pass(seen: Observation) -> Mapping[str, int]:
 
 
 def accepts(case: Case) -> bool:
-    """Widths that models have; lists of rows far apart must be short."""
-    return _known_shape(case) and (case.recipe != "wide" or (case["lists"], case["dim"]) == ("edges", 512))
+    """Widths that the cases have; lists of rows far apart must be short."""
+    near = case.recipe not in ("wide", "far", "steep") or (case["lists"], case["dim"]) == ("edges", 512)
+    return _known_shape(case) and near
 
 
 OP = register(
