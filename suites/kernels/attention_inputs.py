@@ -2,7 +2,7 @@
 
 Recipes: `tagged` (contiguous; slot 0 belongs to nobody), `padded` (every free stride padded; slot 0 is listed),
 `wide` (row or page strides that carry offsets past 2^31), `far` (strides of queries, outputs and partial results that
-do), `steep` (logits far from 0, up or down by head and token), `random` (as `tagged`, but no needles: keys as tests usually
+do), `steep` (logits far from 0), `random` (as `tagged`, but no needles: keys as tests usually
 draw them, to compare gates on). Whatever nobody lists is poison.
 """
 

@@ -56,10 +56,10 @@ KEYS: Mapping[str, tuple[int, ...]] = {
     "blind": (81, 81),
     "ragged": (70, 1, 5, 2, 33),
     "one": (100,),
-    "many": (40, 450, 0, 20, 3),
+    "many": (330, 450, 0, 20, 3),
     "blank": (36,),
 }
-"""Keys of the requests. `blind` on three workgroups at 16 keys a page leaves one key behind a cut; `many` on sixteen
+"""Keys of the requests. `blind` on three workgroups at 16 keys a page leaves one key behind a cut; `many` on 24
 makes more parts than the reducer loads at once, beside a short tile; `blank` has fewer keys than query tokens."""
 
 RAGGED = (4, 1, 0, 3, 2)
@@ -117,7 +117,7 @@ def _quick(arch: str) -> Iterable[Case]:
 
 def _hard(arch: str, fn: str) -> Iterable[Case]:
     """Parts whose LSEs are beyond each other's exponentials, rows that no part sees, offsets past 2^31, no LSE."""
-    yield _case(arch, fn, 1, "steep", qlen="ragged", keys="many", workers=16)
+    yield _case(arch, fn, 1, "steep", qlen="ragged", keys="many", workers=24)
     yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen=5, keys="cut", workers=12, causal=0)
     yield _case(arch, fn, 1, "steep", path="plain", heads=17, qlen="ragged", keys="many", workers=16)
     yield _case(arch, fn, 16, path="v1.2", qlen=40, keys="blank", workers=3)

@@ -37,7 +37,7 @@ NEAR_TOKEN = 2**17
 """Elements from token to token of partial results whose splits are far apart in the recipe `far`."""
 
 STEEP_SHIFT, STEEP_SLOPE, STEEP_KEYS = 1024, 2048, 32
-"""Queries' first two dims in the recipe `steep`. They meet keys of 4, and of the key's number over STEEP_KEYS and 1, so that
+"""Queries' first two dims in the recipe `steep`. They meet keys of 4, and of the key's number over STEEP_KEYS, so that
 at a scale of 0.05 a head's logits lie at ±213 and run up or down by 106 at every STEEP_KEYS: beyond what exp holds."""
 
 SCALES = {"e4m3fn": (0.0137, 0.0241), "e4m3fnuz": (0.0274, 0.0482)}

@@ -86,7 +86,13 @@ def _cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **split, **short, heads=(16,), splits=(0,))
     wide: dict[str, Any] = {"block_sizes": (2,), "extra": (64,), "lists": ("edges",), "sink": ("mixed",)}
     yield from cross(NAME, **one, **wide, heads=(16,), recipes=("wide",))
-    hard: dict[str, Any] = {"arches": ARCHES, "fp8s": FP8S[:1], "block_sizes": (64,), "extra": (2,), "lists": ("edges",)}
+    hard: dict[str, Any] = {
+        "arches": ARCHES,
+        "fp8s": FP8S[:1],
+        "block_sizes": (64,),
+        "extra": (2,),
+        "lists": ("edges",),
+    }
     for path, splits in (("single", 1), ("auto", 3)):
         how: dict[str, Any] = {**hard, "path": (path,), "splits": (splits,)}
         yield from cross(NAME, **how, heads=(33,), sink=("mixed",), recipes=("far",))
@@ -281,8 +287,10 @@ def _probed(case: Case) -> bool:
 def accepts(case: Case) -> bool:
     """One pass has no splits, both caches never the same pages, and lists in pages far apart must be short."""
     single = case["path"] != "single" or case["splits"] == 1
-    return single and case["extra"] != case.block_size and (
-        case.recipe not in ("wide", "far", "steep") or case["lists"] == "edges"
+    return (
+        single
+        and case["extra"] != case.block_size
+        and (case.recipe not in ("wide", "far", "steep") or case["lists"] == "edges")
     )
 
 

@@ -44,7 +44,7 @@ NAME = "sparse_attn_prefill"
 HEADS = (8, 12, 16, 24, 32, 64, 128)
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
 SHAPES = ((512, 512), (512, 448), (576, 512), (576, 576), (560, 544))
-"""(D, DV): DeepSeek V4 with and without the RoPE dims in its values, V3.2 likewise; and a tail that is no power of 2."""
+"""(D, DV): DeepSeek V4 with and without the RoPE dims in its values, V3.2 likewise; a tail of no power of 2."""
 
 EDGES: tuple[tuple[int | str, ...], ...] = (
     (3, "hole", 7, "past", 9, "again", 10, "far", 8),
