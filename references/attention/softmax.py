@@ -118,12 +118,14 @@ def _worst(
     scale: float,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Worst case of both roundings plus the fp32 accumulations of logits, sums and values."""
+    """Worst case of both roundings, the fp32 accumulations of logits, sums and values, and what flushes to zero."""
     unit = UNIT_ROUNDOFF[dtype]
     logit_error = queries.shape[1] * FP32 * scale * (queries.abs() @ keys.abs().T).max(dim=1).values
     slop = 2 * logit_error + 4 * (len(keys) + 1) * FP32 + EXPONENTIAL
-    mass = weights @ keys[:, : result.shape[1]].abs()
-    return (unit * (1 + unit) + slop[:, None]) * mass + unit * (1 + unit) * result.abs()
+    values = keys[:, : result.shape[1]].abs()
+    # Weights are taken relative to the largest one, and results are stored, in types whose least normal number this is.
+    flushed = torch.finfo(torch.float32).tiny * (1 + values.sum(dim=0))
+    return (unit * (1 + unit) + slop[:, None]) * (weights @ values) + unit * (1 + unit) * result.abs() + flushed
 
 
 def peer_attend(

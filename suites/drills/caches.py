@@ -126,7 +126,7 @@ _fault(
         op: _line(op, f"page_base = {page} * cache_block_stride", f"page_base = {page} * (BLOCK_SIZE * {token})")
         for op, (page, token) in PAGE_BASES.items()
     },
-    lambda case: _moves(case) and (case.recipe != "tagged" or case.op in (INSERT, GATHER)),
+    lambda case: _moves(case) and case.recipe != "tall" and (case.recipe != "tagged" or case.op in (INSERT, GATHER)),
 )
 
 _fault(
