@@ -53,7 +53,7 @@ class Campaign:
         elif self.path.exists():
             made = datetime.fromtimestamp(self.path.stat().st_mtime, timezone.utc)
             self.path.rename(self.path.with_name(f"mutants-{made:%Y%m%dT%H%M%S%f}.jsonl"))
-        self._records = of_plans(self.plans, read_mutants(self.path))
+        self._records = of_plans(self.plans, read_mutants(self.path), wanted)
         self._jobs = unjudged(self.plans, self._records)
 
     @property
@@ -78,7 +78,7 @@ class Campaign:
 
     def outcome(self, ledger: Ledger, least: float) -> Outcome:
         """The verdict: green iff everything was judged, every op's score is `least` or more, and the ledger is true."""
-        records = of_plans(self.plans, self._records)
+        records = of_plans(self.plans, self._records, self.wanted)
         known = {plan.op.name: plan.known for plan in self.plans}
         judged = tuple(applied(ledger, records))
         problems = (*self._unjudged(judged), *stale(ledger, known, records), *_low(judged, least))

@@ -62,7 +62,14 @@ def trial_of(plan: OpPlan, wanted: Wanted) -> Trial:
     def begun(on: str, then: Callable[[], Trial] | None) -> Trial:
         judge = Judge(provider("rocassay"), engine(on), wanted.options.tier_name, "", thorough=False)
         return Trial(
-            plan.op, plan.cases, judge, source=plan.source, codegen=wanted.codegen, rules=wanted.rules, then=then
+            plan.op,
+            plan.cases,
+            judge,
+            source=plan.source,
+            suite=plan.suite,
+            codegen=wanted.codegen,
+            rules=wanted.rules,
+            then=then,
         )
 
     return begun(wanted.engine, functools.partial(begun, wanted.then, None) if wanted.then else None)
@@ -173,7 +180,14 @@ class _Crew:
         how = f"the process ended with exit code {worker.process.exitcode}"
         if worker.mutant is not None and worker.ready:
             plan = self._plans[worker.op]
-            known = identity(worker.mutant, plan.op.name, self._wanted.engine, self._wanted.options.tier, plan.source)
+            known = identity(
+                worker.mutant,
+                plan.op.name,
+                self._wanted.engine,
+                self._wanted.options.tier,
+                source=plan.source,
+                suite=plan.suite,
+            )
             yield MutantRecord(**known, fate="died", detail=how)
         else:
             yield from self._given_up(Broken(worker.op, f"{how} before the cases of {worker.op} were green"))

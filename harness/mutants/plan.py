@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rocassay.harness.cases import Case
@@ -12,7 +14,7 @@ from rocassay.harness.mutants.mutant import Mutant, UnknownMutant, mutants_of, s
 from rocassay.harness.mutants.reach import reach_of
 from rocassay.harness.ops import Op, op_named, select_cases
 from rocassay.harness.options import Options
-from rocassay.harness.results.mutants import MutantRecord
+from rocassay.harness.results.mutants import SEEN, MutantRecord
 
 ENGINES = ("interpreter", "isa")
 """Engines that a mutant cannot take along: on a device one that writes anywhere ends the context."""
@@ -48,7 +50,7 @@ class Wanted:
         return self.codegen or "isa" in (self.engine, self.then)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpPlan:
     """The mutants of one op, and what judges them."""
 
@@ -59,7 +61,22 @@ class OpPlan:
     known: frozenset[str]
     """Ids of all of its mutants."""
     source: str
-    """Digest of its kernels, cases and engine."""
+    """Digest of its kernels, of the engine and of what is asked."""
+    suite: str
+    """Digest of its cases."""
+
+    def holds(self, record: MutantRecord, wanted: Wanted) -> bool:
+        """Whether a record says what a run would find: a case that has seen a mutant sees it whatever is beside it."""
+        if record.source != self.source:
+            return False
+        if record.fate in SEEN:
+            return record.suite == self.suite or record.case in self._names
+        elsewhere = wanted.then not in ("", record.engine) and record.reached == 0
+        return record.suite == self.suite and not elsewhere
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(map(str, self.cases))
 
 
 def planned(wanted: Wanted) -> tuple[OpPlan, ...]:
@@ -89,24 +106,20 @@ def _plan(op: Op, cases: Sequence[Case], wanted: Wanted) -> OpPlan:
         cases=tuple(cases),
         mutants=sampled(chosen, wanted.limit),
         known=frozenset(mutant.id for mutant in every),
-        source=_digest(op, cases, wanted),
+        source=_digest([wanted.engine, str(wanted.rules), *itertools.chain(*reach_of(op.launcher).sources)]),
+        suite=_digest([str(wanted.codegen), *map(str, cases)]),
     )
 
 
-def _digest(op: Op, cases: Iterable[Case], wanted: Wanted) -> str:
-    sha = hashlib.sha256(f"{wanted.engine} {wanted.then} {wanted.codegen} {wanted.rules}".encode())
-    for name, source in reach_of(op.launcher).sources:
-        sha.update(f"{name}\n{source}\n".encode())
-    for case in cases:
-        sha.update(f"{case}\n".encode())
-    return sha.hexdigest()[:16]
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def of_plans(plans: Iterable[OpPlan], records: Iterable[MutantRecord]) -> list[MutantRecord]:
-    """The records of the planned mutants, in the plan's order, without those of other kernels, cases or engines."""
-    held: Mapping[tuple[str, str, str], MutantRecord] = {(one.op, one.id, one.source): one for one in records}
-    keys = ((plan.op.name, mutant.id, plan.source) for plan in plans for mutant in plan.mutants)
-    return [held[key] for key in keys if key in held]
+def of_plans(plans: Iterable[OpPlan], records: Iterable[MutantRecord], wanted: Wanted) -> list[MutantRecord]:
+    """The records of the planned mutants, in the plan's order, without those that do not hold any more."""
+    held = {record.key: record for record in records}
+    keys = ((plan, (plan.op.name, mutant.id)) for plan in plans for mutant in plan.mutants)
+    return [held[key] for plan, key in keys if key in held and plan.holds(held[key], wanted)]
 
 
 def unjudged(plans: Iterable[OpPlan], records: Iterable[MutantRecord]) -> dict[str, list[Mutant]]:

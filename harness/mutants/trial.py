@@ -104,20 +104,22 @@ class Trial:
         judge: Judge,
         *,
         source: str,
+        suite: str = "",
         codegen: bool = False,
         rules: bool = False,
         then: Callable[[], Trial] | None = None,
     ) -> None:
         """Runs every case in health first; BaselineRed unless all that this engine can run are green.
 
-        `source`: digest of what is judged, for the records. `codegen`: compare the machine code of survivors.
+        `source`, `suite`: digests of what is judged and by what, for the records.
+        `codegen`: compare the machine code of survivors.
         `rules`: show a killed mutant's outputs to other projects' rules, too, on every case until each has failed one.
         `then`: begins the trial on another engine, of mutants that no case reaches on this one.
         """
         self.op, self.spoiled = op, False
         self._then, self._rules = then, rules
         self._second: Trial | None = None
-        self._judge, self._source = judge, source
+        self._judge, self._source, self._suite = judge, source, suite
         self._functions = reach_of(op.launcher).functions
         self._code = MachineCode(self._functions) if codegen else None
         self._kills = Counter[Case]()
@@ -160,7 +162,7 @@ class Trial:
         if verdict.fate == "survived" and self._code and self._code.same(mutant, [one.case for one in reached]):
             verdict = Verdict("equivalent", detail="every launch compiles to the same machine code")
         return MutantRecord(
-            **identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source),
+            **self._identity(mutant),
             fate=verdict.fate,
             check=verdict.check,
             case=verdict.case,
@@ -176,8 +178,7 @@ class Trial:
         try:
             self._second = self._second or then()
         except BaselineRed as error:
-            known = identity(mutant, self.op.name, self._judge.engine.name, self._judge.tier, self._source)
-            return MutantRecord(**known, fate="error", detail=str(error))
+            return MutantRecord(**self._identity(mutant), fate="error", detail=str(error))
         record = self._second(mutant)
         self.spoiled = self._second.spoiled
         return record
@@ -223,6 +224,10 @@ class Trial:
             return Verdict("survived", customary=record.customary)
         return Verdict("error", case=case, detail=f"{record.status.value}: {record.reason}")
 
+    def _identity(self, mutant: Mutant) -> dict[str, Any]:
+        engine, tier = self._judge.engine.name, self._judge.tier
+        return identity(mutant, self.op.name, engine, tier, source=self._source, suite=self._suite)
+
     def _sound(self) -> bool:
         """Whether a healthy case is still green; a mutant that is stopped may leave Triton half patched."""
         quickest = min(self.healthy, key=lambda healthy: healthy.seconds)
@@ -242,7 +247,7 @@ def _first_red(record: CaseRecord) -> str:
     return next((check.name for check in record.checks if not check.passed), "")
 
 
-def identity(mutant: Mutant, op: str, engine: str, tier: str, source: str) -> dict[str, Any]:
+def identity(mutant: Mutant, op: str, engine: str, tier: str, *, source: str, suite: str) -> dict[str, Any]:
     """What a record says of a mutant before it is judged."""
     return {
         "op": op,
@@ -256,4 +261,5 @@ def identity(mutant: Mutant, op: str, engine: str, tier: str, source: str) -> di
         "engine": engine,
         "tier": tier,
         "source": source,
+        "suite": suite,
     }

@@ -55,7 +55,9 @@ class MutantRecord(Model):
     tier: str
     """Whose cases judged it."""
     source: str
-    """Digest of the op's kernels and cases: a record of other ones says nothing of these."""
+    """Digest of the op's kernels and of what was asked: a record of other ones says nothing of these."""
+    suite: str = ""
+    """Digest of the cases: one that survived others may be seen by these."""
     fate: Fate
     """What became of the mutant."""
     check: str = ""

@@ -78,6 +78,27 @@ def test_a_record_of_other_sources_is_made_again(rocassay: Rocassay):
 
 
 @pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({}, False),
+        ({"suite": "other"}, False),
+        ({"suite": "other", "case": "no such case"}, True),
+        ({"suite": "other", "fate": "survived"}, True),
+        ({"fate": "survived"}, False),
+    ],
+    ids=str,
+)
+def test_other_cases_make_again_what_none_of_these_has_seen(rocassay: Rocassay, changed: dict[str, str], again: bool):
+    one = (*DRILL, "--mutant", mutant("mask-dropped", "tl.store").id, "--least", 0)
+    rocassay(*one)
+    (record,) = read_mutants(RECORDS)
+    RECORDS.write_text(record.model_copy(update=changed).model_dump_json() + "\n")
+    assert rocassay(*one, "--resume").code == 0
+    assert len(keys(RECORDS)) == 1 + again
+
+
+@pytest.mark.usefixtures("toy")
 def test_without_resume_an_older_file_is_moved_aside(rocassay: Rocassay):
     one = (*DRILL, "--mutant", mutant("mask-dropped", "tl.store").id)
     rocassay(*one)
