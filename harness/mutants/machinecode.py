@@ -21,6 +21,18 @@ class MachineCode:
         """`functions`: every device function that can run for the op."""
         self._functions = functions
         self._digests: dict[str, str] = {}
+        self._healthy: dict[Case, list[str]] = {}
+
+    def keep(self, case: Case) -> None:
+        """Remember what the launches of a case compile to; no mutant may be injected."""
+        self._healthy[case] = self._codes(case)
+
+    def differs(self, case: Case) -> bool:
+        """Whether the injected mutant changes the code of any launch of a kept case, or keeps one from compiling."""
+        try:
+            return self._codes(case) != self._healthy[case]
+        except Exception:
+            return True
 
     def same(self, mutant: Mutant, cases: Sequence[Case]) -> bool:
         """Whether every launch of the cases compiles to the code of the unmutated kernels.

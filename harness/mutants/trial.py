@@ -29,6 +29,12 @@ HANG_FACTOR = 20.0
 HANG_SECONDS = 2.0
 """Seconds on top, for cases that take next to none."""
 
+CRASHES = 8
+"""Cases that raise, with none that does not, after which a mutant is taken to raise on all of them."""
+
+INTERPRETER = "interpreter"
+"""The engine that tells which lines a case executes; for the others the machine code of its launches tells."""
+
 EXCEPTION = "exception"
 """What killed a mutant that raises on some cases only."""
 
@@ -121,7 +127,9 @@ class Trial:
         self._second: Trial | None = None
         self._judge, self._source, self._suite = judge, source, suite
         self._functions = reach_of(op.launcher).functions
-        self._code = MachineCode(self._functions) if codegen else None
+        self._compiled = judge.engine.name != INTERPRETER
+        self._codegen = codegen and not self._compiled
+        self._code = MachineCode(self._functions)
         self._kills = Counter[Case]()
         remember(len(cases))
         self.healthy = tuple(self._baseline(spread(cases)))
@@ -134,13 +142,15 @@ class Trial:
         for case in cases:
             record = self._judge(case)
             if record.status in GREEN:
+                if self._compiled:
+                    self._code.keep(case)
                 yield Healthy(case, record.timings["run"] + record.timings["judge"], self._lines(case))
             elif record.status is not Status.NOT_RUN:
                 raise BaselineRed(f"{case} is {record.status.value} without any mutant: {record.reason}")
 
     def _lines(self, case: Case) -> Lines | None:
         """Lines that the case executes. A run of its own: being watched takes several times as long."""
-        if self._judge.engine.name != "interpreter":
+        if self._compiled:
             return None
         with executed({function.file for function in self._functions}) as lines:
             self._judge(case)
@@ -154,13 +164,12 @@ class Trial:
             return self._elsewhere(mutant, self._then)
         reached.sort(key=lambda healthy: -self._kills[healthy.case])
         with injected(mutant, self._functions):
-            verdicts = list(self._verdicts(reached))
-            customary = self._customary(verdicts, reached[len(verdicts) :]) if self._rules else {}
-        verdict = _decided(verdicts) if reached else Verdict("survived", detail="no case executes the line")
+            noticing = filter(self._notices, reached)
+            verdicts = list(self._verdicts(noticing))
+            customary = self._customary(verdicts, noticing) if self._rules else {}
+        verdict = self._decided(mutant, verdicts, reached)
         if verdict.fate == "hung":
             self.spoiled = not self._sound()
-        if verdict.fate == "survived" and self._code and self._code.same(mutant, [one.case for one in reached]):
-            verdict = Verdict("equivalent", detail="every launch compiles to the same machine code")
         return MutantRecord(
             **self._identity(mutant),
             fate=verdict.fate,
@@ -183,15 +192,21 @@ class Trial:
         self.spoiled = self._second.spoiled
         return record
 
+    def _notices(self, healthy: Healthy) -> bool:
+        """Whether the injected mutant may change what a case computes."""
+        return not self._compiled or self._code.differs(healthy.case)
+
     def _verdicts(self, reached: Iterable[Healthy]) -> Iterator[Verdict]:
         """What the cases say, one by one, until the mutant's fate is known."""
         fates: set[Fate] = set()
-        for healthy in reached:
+        for count, healthy in enumerate(reached, start=1):
             verdict = self._verdict(healthy)
             yield verdict
             fates.add(verdict.fate)
             if fates - {"crashed", "survived"} or len(fates) > 1:
                 self._kills[healthy.case] += 1
+                return
+            if count >= CRASHES and fates == {"crashed"}:
                 return
 
     def _customary(self, verdicts: Sequence[Verdict], rest: Iterable[Healthy]) -> dict[str, float]:
@@ -228,19 +243,24 @@ class Trial:
         engine, tier = self._judge.engine.name, self._judge.tier
         return identity(mutant, self.op.name, engine, tier, source=self._source, suite=self._suite)
 
+    def _decided(self, mutant: Mutant, verdicts: Sequence[Verdict], reached: Sequence[Healthy]) -> Verdict:
+        """The fate that the verdicts of the cases make."""
+        if not reached:
+            return Verdict("survived", detail="no case executes the line")
+        fates = {verdict.fate for verdict in verdicts}
+        if fates == {"crashed", "survived"}:
+            # What raises on some cases and not on others has been seen by a run.
+            crash = next(verdict for verdict in verdicts if verdict.fate == "crashed")
+            return replace(crash, fate="killed", check=EXCEPTION)
+        same = fates == {"survived"} and self._codegen and self._code.same(mutant, [one.case for one in reached])
+        if same or not verdicts:
+            return Verdict("equivalent", detail="every launch compiles to the same machine code")
+        return verdicts[-1]
+
     def _sound(self) -> bool:
         """Whether a healthy case is still green; a mutant that is stopped may leave Triton half patched."""
         quickest = min(self.healthy, key=lambda healthy: healthy.seconds)
         return self._judge(quickest.case).status in GREEN
-
-
-def _decided(verdicts: Sequence[Verdict]) -> Verdict:
-    """The fate that the last verdict decides; what raises on some cases and not on others has been seen by a run."""
-    fates = {verdict.fate for verdict in verdicts}
-    if fates == {"crashed", "survived"}:
-        crash = next(verdict for verdict in verdicts if verdict.fate == "crashed")
-        return replace(crash, fate="killed", check=EXCEPTION)
-    return verdicts[-1]
 
 
 def _first_red(record: CaseRecord) -> str:

@@ -78,9 +78,11 @@ def test_a_line_that_no_case_executes_is_judged_on_the_other_engine(toy: Trial):
     other = Trial(OP, CASES[:1], judge("isa"), source="digest")
     both = Trial(OP, CASES[:1], judge(), source="digest", then=lambda: other)
     elsewhere, here = both(mutant("factor-dropped", "value * 3.0")), both(mutant("mask-dropped", "tl.store"))
-    assert (elsewhere.engine, elsewhere.fate, elsewhere.cases, elsewhere.reached) == ("isa", "survived", 1, None)
+    assert (elsewhere.engine, elsewhere.fate, elsewhere.cases, elsewhere.reached) == ("isa", "equivalent", 0, None)
     assert (here.engine, here.fate) == ("interpreter", "killed")
     assert other(mutant("addend-dropped", "value + value")).fate == "killed"
+    survivor = other(mutant("infinity-turned", "tl.where"))
+    assert (survivor.fate, survivor.cases) == ("survived", 1), "its machine code differs, its results do not"
 
 
 def test_what_raises_on_some_cases_and_not_on_others_is_killed(toy: Trial):
@@ -88,6 +90,13 @@ def test_what_raises_on_some_cases_and_not_on_others_is_killed(toy: Trial):
     record = toy(replace(known, source=known.function.source.replace("BLOCK > 1", "BLOCK == 128")))
     assert (record.fate, record.check) == ("killed", "exception")
     assert "more than one column" in record.detail
+
+
+def test_a_mutant_that_raises_everywhere_is_not_run_everywhere(toy: Trial, monkeypatch: pytest.MonkeyPatch):
+    raising = mutant("addend-dropped", "tl.load(x +", "tl.load((row")
+    assert toy(raising).cases == min(len(CASES), trial.CRASHES)
+    monkeypatch.setattr(trial, "CRASHES", 2)
+    assert (toy(raising).cases, toy(mutant("other-changed", "tl.load")).cases) == (2, len(CASES))
 
 
 def test_the_kernel_is_as_it_was_after_every_mutant(toy: Trial):
