@@ -23,9 +23,10 @@ PATIENCE = 60
 
 _ALIGNMENT = 256
 
-_LINUX_NO_RESERVE = 0x4000 if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64") else 0
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", _LINUX_NO_RESERVE)
-"""Flag of mmap(2) that Python names from 3.13 on."""
+_GENERIC = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
+_NOT_RESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if _GENERIC else 0)
+"""A machine refuses to reserve more memory than it has, though none of it is touched; the number is that of Linux
+(include/uapi/asm-generic/mman.h), for a Python that does not know the word."""
 
 _PERIOD = 251
 """Of the canary pattern; prime to every power of two, so that a shifted copy of a band is damage, too."""
@@ -78,8 +79,7 @@ def unmapped(count: int) -> mmap.mmap:
     They are shared memory, though with nobody: what is shared does not count towards the memory that a case may take
     (harness/isolation/memory.py), and nor must gaps of gigabytes that nobody maps.
     """
-    # Not reserved, or a machine would refuse more than it has, though it is never touched.
-    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NOT_RESERVED)
 
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:
