@@ -2,8 +2,9 @@
 
 Recipes: `tagged` (pages at multiples of 576 bytes where the contract wants that, else contiguous), `padded` (every
 stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31), `tall` (row strides
-that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits). In all of them pages are permuted,
-every group of every token has its own scale, and whatever belongs to nobody is poison.
+that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits), `midpoints` (see midpoints.py).
+In all of them pages are permuted, and whatever belongs to nobody is poison; in all but the last every group of every
+token has its own scale.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rocassay.harness.layouts import Layout
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 
-RECIPES = ("tagged", "padded", "wide", "tall", "narrow")
+RECIPES = ("tagged", "padded", "wide", "tall", "narrow", "midpoints")
 SURPLUS_ROWS = 3
 """Rows of a key tensor beyond the slot mapping, as graph padding leaves them."""
 
