@@ -51,14 +51,18 @@ def planar_cache(
     *,
     planted: bool = True,
     steep: bool = False,
+    every: bool = False,
 ) -> Cache:
     """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity.
 
     `planted`: whether needles are added to the keys. `steep`: whether dim STEEP_DIM, the first of RoPE, is STEEP_KEY.
+    `every`: whether all codes occur in NoPE, and some of its dims hold one each.
     """
     layout, pages = planar_584(block_size), lists.capacity // block_size
     used = lists.used
     records = _records(stream, lists, q, fp8, lists.needles() if planted else {})
+    if every:
+        records[:, :NOPE] = _every_code(stream, len(used), fp8)
     if steep:
         records[:, STEEP_DIM : STEEP_DIM + 2] = _bf16_bytes(np.full((len(used), 1), STEEP_KEY))
     flat = _poisoned(fp8, block_size, pages)
@@ -87,6 +91,18 @@ def _records(
         records[len(used) // 2, 3] = fmt.nan_code
         records[len(used) // 3, NOPE + 20 : NOPE + 22] = np.array([BF16_NAN], dtype="<u2").view(np.uint8)
     return records
+
+
+def _every_code(stream: Stream, tokens: int, fp8: str) -> NDArray[np.uint8]:
+    """uint8 [tokens, 448]: any code, but in the first dims of a group one for all tokens, so that their sum shows it.
+
+    Those are NaN, which counts as 0, the smallest subnormal and the largest number, of either sign.
+    """
+    fmt = format_of(fp8)
+    codes = stream.child("codes").integers(0, 256, (tokens, NOPE)).astype(np.uint8)
+    shown = (fmt.nan_code, 0x01, 0x81, fmt.max_code, fmt.max_code | 0x80)
+    codes[:, : len(shown)] = shown
+    return codes
 
 
 def _bf16_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:

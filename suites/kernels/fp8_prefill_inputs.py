@@ -20,7 +20,7 @@ from rocassay.harness.fp8 import encode, format_of
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.kernels.persistent.prefill_planner import PrefillPlan, plan_prefill, prefill_sizes
 
-RECIPES = ("tagged", "padded", "wide", "far", "whole")
+RECIPES = ("tagged", "padded", "wide", "far", "whole", "codes")
 QK_DIM, V_DIM = 192, 128
 SENTINEL = -7.5
 """What outputs hold before the run."""
