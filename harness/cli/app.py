@@ -184,7 +184,7 @@ def drill(
         bool, typer.Option("--rules", help="mutants: ask other projects' rules about every killed one, too.")
     ] = False,
     then: Annotated[
-        str, typer.Option("--then", help="mutants: engine for lines that no case executes on the first, such as isa.")
+        str, typer.Option("--then", help="mutants: engine that judges what survives on the first, such as isa.")
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Judge only what the records lack.")] = False,
     json_: Json = False,

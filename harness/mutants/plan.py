@@ -35,7 +35,7 @@ class Wanted:
     rules: bool = False
     """Whether other projects' rules are asked, too."""
     then: str = ""
-    """Engine that judges mutants of lines which no case executes on the first; none: nothing does."""
+    """Engine that judges mutants that survive on the first; none: nothing does."""
     workers: int = 1
     """Processes; 0: none but this one."""
 
@@ -71,7 +71,7 @@ class OpPlan:
             return False
         if record.fate in SEEN:
             return record.suite == self.suite or record.case in self._names
-        elsewhere = wanted.then not in ("", record.engine) and record.reached == 0
+        elsewhere = wanted.then not in ("", record.engine) and record.fate == "survived"
         return record.suite == self.suite and not elsewhere
 
     @functools.cached_property

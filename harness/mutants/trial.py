@@ -120,7 +120,7 @@ class Trial:
         `source`, `suite`: digests of what is judged and by what, for the records.
         `codegen`: compare the machine code of survivors.
         `rules`: show a killed mutant's outputs to other projects' rules, too, on every case until each has failed one.
-        `then`: begins the trial on another engine, of mutants that no case reaches on this one.
+        `then`: begins the trial on another engine, of mutants that survive on this one.
         """
         self.op, self.spoiled = op, False
         self._then, self._rules = then, rules
@@ -158,10 +158,16 @@ class Trial:
 
     def __call__(self, mutant: Mutant) -> MutantRecord:
         """The mutant's record. Afterwards `spoiled` tells whether this process can judge no more."""
+        record = self._here(mutant)
+        if self._then and record.fate == "survived":
+            other = self._elsewhere(mutant, self._then)
+            return other.model_copy(update={"seconds": round(record.seconds + other.seconds, 4)})
+        return record
+
+    def _here(self, mutant: Mutant) -> MutantRecord:
+        """The record of this engine."""
         start = time.perf_counter()
         reached = [healthy for healthy in self.healthy if healthy.reaches(mutant)]
-        if self._then and not reached:
-            return self._elsewhere(mutant, self._then)
         reached.sort(key=lambda healthy: -self._kills[healthy.case])
         with injected(mutant, self._functions):
             noticing = filter(self._notices, reached)

@@ -25,7 +25,8 @@ class DenseBytes:
     expected: torch.Tensor
     """[NB, BS, 576]; elements that no token owns are the input's."""
     alternatives: tuple[torch.Tensor, ...]
-    """The other code where a quotient is within `TIE_BAND` of a midpoint; empty for bf16."""
+    """The other code where a quotient is within `TIE_BAND` of a midpoint; empty for bf16, and for a scale that is a
+    power of two, which divides without rounding."""
 
 
 def concat_and_cache_mla(
@@ -49,6 +50,8 @@ def concat_and_cache_mla(
     fmt = format_of(fp8)
     quotient = rows.to(torch.float64).numpy() / scale.to(torch.float64).numpy()
     codes = encode(quotient, fmt)
+    if np.frexp(scale.item())[0] == 0.5:
+        return DenseBytes(_packed(kv_cache, codes, slots), ())
     other = other_neighbour(quotient, codes, fmt)
     return DenseBytes(_packed(kv_cache, codes, slots), (_packed(kv_cache, other, slots),))
 

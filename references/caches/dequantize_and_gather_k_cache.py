@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 from rocassay.harness.fp8 import decode_tensor, format_of
 from rocassay.harness.layouts import planar_584
 from rocassay.references.caches.paging import Pages
-from rocassay.references.caches.quantise import bf16_tensor, bits_of, nearest_bf16_bits
+from rocassay.references.caches.quantise import QUIET_NAN, bf16_tensor, bits_of, nearest_bf16_bits
 
 NOPE, ROPE_BYTES, GROUPS, GROUP = 448, 128, 7, 64
 
 
-def rows_584(records: NDArray[np.uint8], fp8: str) -> NDArray[np.uint16]:
+def rows_584(records: NDArray[np.uint8], fp8: str, nan: int = QUIET_NAN) -> NDArray[np.uint16]:
     """bf16 bit patterns [T, 512] of 584-byte records.
 
-    Scale byte b stands for 2^(b - 127), also 0; 255 is infinity, as the kernels' exponent bits make it.
+    Scale byte b stands for 2^(b - 127), also 0; 255 is infinity, as the kernels' exponent bits make it. A NaN code
+    becomes `nan`.
     """
     exponent = records[:, NOPE + ROPE_BYTES :][:, :GROUPS].astype(np.int32)
     scale = np.where(exponent == 255, np.inf, np.ldexp(1.0, exponent - 127))
     value = format_of(fp8).values[records[:, :NOPE]]
     with np.errstate(invalid="ignore"):
-        nope = nearest_bf16_bits(value * np.repeat(scale, GROUP, axis=1))
+        product = value * np.repeat(scale, GROUP, axis=1)
+        nope = np.where(np.isnan(product), nan, nearest_bf16_bits(product))
     rope = np.ascontiguousarray(records[:, NOPE : NOPE + ROPE_BYTES]).view("<u2")
-    return np.concatenate([nope, rope.astype(np.uint16)], axis=1)
+    return np.concatenate([nope.astype(np.uint16), rope.astype(np.uint16)], axis=1)
 
 
 def dequantize_and_gather_k_cache(
@@ -41,11 +43,12 @@ def dequantize_and_gather_k_cache(
     *,
     offset: int,
     fp8: str,
+    nan: int = QUIET_NAN,
 ) -> torch.Tensor:
     """`out` after the gather, whole; CPU tensors, none of which changes.
 
     out: bf16 [B, M, 512]. k_cache: uint8 [NB, BS, 584]. seq_lens, gather_lens: int [B]. block_table: int [B, W].
-    Rows whose key or whose page does not exist stay as they were.
+    Rows whose key or whose page does not exist stay as they were. A NaN code becomes a NaN, here the bits `nan`.
     """
     bits = bits_of(out).copy()
     block_size, width = k_cache.shape[1], block_table.shape[1]
@@ -58,7 +61,7 @@ def dequantize_and_gather_k_cache(
         block = block_table[request].numpy()[position // block_size].astype(np.int64)
         kept = (block >= 0) & (block < len(pages))
         slot = block * block_size + position % block_size
-        bits[request, row[kept]] = rows_584(layout.unpack(pages, slot[kept]), fp8)
+        bits[request, row[kept]] = rows_584(layout.unpack(pages, slot[kept]), fp8, nan)
     return bf16_tensor(bits)
 
 

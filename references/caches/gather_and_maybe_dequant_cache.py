@@ -6,6 +6,7 @@ Contract: vLLM csrc/cache_kernels.cu `gather_and_maybe_dequant_cache` and `cp_ga
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,7 @@ from rocassay.harness.fp8 import decode_tensor, format_of
 from rocassay.harness.layouts import Layout, interleaved_656
 from rocassay.references.caches.dense import dense_576
 from rocassay.references.caches.paging import Pages
-from rocassay.references.caches.quantise import bf16_tensor, bits_of, fp32_then_bf16_bits, nearest_bf16_bits
+from rocassay.references.caches.quantise import QUIET_NAN, bf16_tensor, bits_of, fp32_then_bf16_bits, nearest_bf16_bits
 
 Record = Literal["bf16", "fp8", "ds_mla"]
 """What a cached token is: 576 bf16, 576 fp8 under one scale, or 512 fp8 under four scales and 64 bf16."""
@@ -54,11 +55,13 @@ def gather_and_maybe_dequant_cache(
     *,
     record: Record,
     fp8: str,
+    nan: int = QUIET_NAN,
 ) -> GatheredRows:
     """Golden of the gather; CPU tensors, none of which changes.
 
     src_cache: [NB, BS, 576] bf16 or uint8, or [NB, BS, 656] uint8. dst: bf16 [T, 576]. block_table: int [B, W].
     cu_seq_lens: int [B+1]. token_to_seq: int [T], garbage beyond cu_seq_lens[B]. seq_starts: int [B].
+    A NaN code becomes a NaN, here the bits `nan`.
     """
     bounds = cu_seq_lens.tolist()
     starts = [0] * (len(bounds) - 1) if seq_starts is None else seq_starts.tolist()
@@ -80,9 +83,14 @@ def gather_and_maybe_dequant_cache(
     found: list[torch.Tensor] = []
     for rounding in (nearest_bf16_bits, fp32_then_bf16_bits):
         bits = bits_of(dst).copy()
-        bits[token] = _rows(stored, record, fp8, scale.double().numpy(), rounding)
+        rounded = functools.partial(_rounded, rounding=rounding, nan=nan)
+        bits[token] = _rows(stored, record, fp8, scale.double().numpy(), rounded)
         found.append(bf16_tensor(bits))
     return GatheredRows(*found)
+
+
+def _rounded(x: NDArray[np.float64], rounding: Rounding, nan: int) -> NDArray[np.uint16]:
+    return np.where(np.isnan(x), nan, rounding(x)).astype(np.uint16)
 
 
 def _rows(

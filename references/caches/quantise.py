@@ -16,6 +16,10 @@ fp32 division, a reciprocal, and a scale off by one ulp move the quotient by les
 """
 
 
+QUIET_NAN = 0x7FC0
+"""bf16 bits of the NaN that a NaN code becomes here; the contracts do not say which one."""
+
+
 def group_amax(rows: NDArray[np.float32], group: int) -> NDArray[np.float32]:
     """Largest magnitude of each group of `group` neighbours, [T, D / group]."""
     return np.abs(rows.reshape(len(rows), -1, group)).max(axis=2, initial=0.0)

@@ -61,15 +61,19 @@ def planar_cache(
     planted: bool = True,
     steep: bool = False,
     faint: int | None = None,
+    every: bool = False,
 ) -> Cache:
     """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity.
 
     `planted`: whether needles are added to the keys. `steep`: whether dim STEEP_DIM, the first of RoPE, is STEEP_KEY.
     `faint`: a slot whose record is faint.
+    `every`: whether all codes occur in NoPE, and some of its dims hold one each.
     """
     layout, pages = planar_584(block_size), lists.capacity // block_size
     used = lists.used
     records = _records(stream, lists, q, fp8, lists.needles() if planted else {})
+    if every:
+        records[:, :NOPE] = _every_code(stream, len(used), fp8)
     if steep:
         records[:, STEEP_DIM : STEEP_DIM + 2] = _bf16_bytes(np.full((len(used), 1), STEEP_KEY))
     if faint is not None:
@@ -109,6 +113,18 @@ def _weaken(stream: Stream, record: NDArray[np.uint8], fp8: str) -> None:
         codes[:] = codes & 0x80 | (SIXTY_FOUR[fp8] + (codes & 7))
         record[576 + group] = scale
     record[NOPE:576] = _bf16_bytes(FAINT_ROPE * (1 + np.abs(on_grid(stream.gaussian(ROPE)))))
+
+
+def _every_code(stream: Stream, tokens: int, fp8: str) -> NDArray[np.uint8]:
+    """uint8 [tokens, 448]: any code, but in the first dims of a group one for all tokens, so that their sum shows it.
+
+    Those are NaN, which counts as 0, the smallest subnormal and the largest number, of either sign.
+    """
+    fmt = format_of(fp8)
+    codes = stream.child("codes").integers(0, 256, (tokens, NOPE)).astype(np.uint8)
+    shown = (fmt.nan_code, 0x01, 0x81, fmt.max_code, fmt.max_code | 0x80)
+    codes[:, : len(shown)] = shown
+    return codes
 
 
 def _bf16_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.results import Coordinate
 from rocassay.references.attention.softmax import Attended
 
-RECIPES = ("tagged", "padded", "wide", "far", "steep", "faint", "random")
+RECIPES = ("tagged", "padded", "wide", "far", "steep", "faint", "random", "codes")
 UNPLANTED = "random"
 """Recipe whose keys hold no needles."""
 

@@ -2,8 +2,9 @@
 
 Recipes: `tagged` (pages at multiples of 576 bytes where the contract wants that, else contiguous), `padded` (every
 stride the contract leaves free is padded), `wide` (page strides that carry byte offsets past 2^31), `tall` (row strides
-that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits). In all of them pages are permuted,
-every group of every token has its own scale, and whatever belongs to nobody is poison.
+that carry element offsets past 2^31), `narrow` (as `wide`, with slots of 32 bits), `midpoints` (what encoders meet,
+see midpoints.py), `codes` (what decoders meet, NaNs included). In all of them pages are permuted, and whatever belongs
+to nobody is poison; in all but `midpoints` every group of every token has its own scale.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rocassay.harness.layouts import Layout
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 
-RECIPES = ("tagged", "padded", "wide", "tall", "narrow")
+RECIPES = ("tagged", "padded", "wide", "tall", "narrow", "midpoints", "codes")
 SURPLUS_ROWS = 3
 """Rows of a key tensor beyond the slot mapping, as graph padding leaves them."""
 
@@ -46,6 +47,9 @@ LATE_PAGES = 4
 GARBAGE_PAGE = 2**30
 SKIPPED = (-1, -5, -(2**40))
 """Slots of tokens that own no place in the cache."""
+
+OTHER_NAN = 0xFFFF
+"""Besides 0x7FC0, the bytes of NaNs that arithmetic makes in bf16: either sign, payloads of zeros or of ones."""
 
 LAYER_SCALES = (0.37, 1.9)
 """k_scale and v_scale of a layer: neither is 1, and they differ (vllm-project/vllm#37054)."""
@@ -93,6 +97,13 @@ def finite_codes(stream: Stream, shape: tuple[int, ...], fp8: str) -> NDArray[np
     fmt = format_of(fp8)
     finite = np.setdiff1d(np.arange(256), fmt.nan_codes).astype(np.uint8)
     return finite[stream.integers(0, len(finite), shape)]
+
+
+def read_codes(case: Case, stream: Stream, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """FP8 codes of a cache that is read: finite ones, in the recipe `codes` all of the 256."""
+    if case.recipe != "codes":
+        return finite_codes(stream, shape, case.fp8)
+    return stream.integers(0, 256, shape).astype(np.uint8)
 
 
 def group_scales(stream: Stream, tokens: int, groups: int, kind: str) -> NDArray[np.float32]:

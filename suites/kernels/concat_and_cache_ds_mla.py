@@ -34,6 +34,7 @@ from rocassay.suites.kernels.caches_inputs import (
     slot_mapping,
     tall_rows,
 )
+from rocassay.suites.kernels.midpoints import groups_at_midpoints
 
 NAME = "concat_and_cache_ds_mla"
 RECORD, LATENT, ROPE = 656, 512, 64
@@ -50,6 +51,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, tokens=(9,), scale_fmt=("float",), slots=("owned",))
     wide = {**axes, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), scale_fmt=("ue8m0",), slots=("mixed",))
+    yield from cross(NAME, **one, recipes=("midpoints",), tokens=(9,), scale_fmt=("ue8m0",), slots=("owned",))
     few: dict[str, Any] = {**wide, "arches": ARCHES[:1], "fp8s": FP8S[:1], "recipes": ("tall", "narrow")}
     yield from cross(NAME, **few, tokens=(TALL_TOKENS,), scale_fmt=("ue8m0",), slots=("mixed",))
 
@@ -59,6 +61,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     tokens = case.integer("tokens")
     blocks = blocks_for(case, tokens)
     kv_c = latents(stream.child("kv_c"), tokens + SURPLUS_ROWS, LATENT, 128)
+    if case.recipe == "midpoints":
+        groups = groups_at_midpoints(case.fp8, kv_c.dtype, tokens * LATENT // 128, 128)
+        kv_c[:tokens] = torch.from_numpy(groups.reshape(tokens, LATENT))
     kv_c[tokens:] = torch.nan
     return Operands(
         inputs={

@@ -36,9 +36,12 @@ from rocassay.suites.kernels.caches_inputs import (
     slot_mapping,
     tall_rows,
 )
+from rocassay.suites.kernels.midpoints import quotients
 
 NAME = "concat_and_cache_mla"
 ELEMENTS, LATENT, ROPE = 576, 512, 64
+_EXACT_SCALE = 0.5
+"""k_scale under which every quotient is a bf16 number, in the recipe `midpoints`."""
 
 
 def cases(tier: Tier) -> Iterable[Case]:
@@ -55,6 +58,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **one, tokens=(9,), kv_cache_dtype=(dtype,), slots=("owned",))
         wide = {**own, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
         yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), kv_cache_dtype=(dtype,), slots=("mixed",))
+    code: dict[str, Any] = {**axes, "block_sizes": TOKEN_BLOCK_SIZES[:1], "kv_cache_dtype": ("fp8",)}
+    yield from cross(NAME, **code, recipes=("midpoints",), tokens=(9,), slots=("owned",))
     few: dict[str, Any] = {
         **plain,
         "arches": ARCHES[:1],
@@ -89,13 +94,19 @@ def inputs(case: Case, stream: Stream) -> Operands:
         kv_c = _scaled(stream.child("kv_c"), (rows, LATENT), case.fp8)
         k_pe = _scaled(stream.child("k_pe"), (rows, ROPE), case.fp8)
         cache = random_bytes(stream.child("kv_cache"), (blocks, case.block_size, ELEMENTS))
+    scale = LAYER_SCALES[0]
+    if case.recipe == "midpoints" and not _dense(case):
+        scale = _EXACT_SCALE
+        every = quotients(case.fp8, kv_c.dtype, format_of(case.fp8).max_finite) * scale
+        rows_of_all = torch.from_numpy(np.resize(every, (tokens, ELEMENTS)))
+        kv_c[:tokens], k_pe[:tokens] = rows_of_all[:, :LATENT], rows_of_all[:, LATENT:]
     kv_c[tokens:], k_pe[tokens:] = torch.nan, torch.nan
     return Operands(
         inputs={
             "kv_c": kv_c,
             "k_pe": k_pe,
             "slot_mapping": slot_mapping(case, stream.child("slots"), blocks),
-            "scale": torch.tensor(LAYER_SCALES[:1]),
+            "scale": torch.tensor([scale]),
         },
         outputs={"kv_cache": cache},
         placements={

@@ -29,14 +29,15 @@ from rocassay.suites.kernels.caches_axes import (
     PLATFORM_FP8,
 )
 from rocassay.suites.kernels.caches_inputs import (
+    OTHER_NAN,
     cache_placement,
-    finite_codes,
     locate_position,
     padded_rows,
     paged,
     permute_pages,
     random_bf16,
     random_bytes,
+    read_codes,
 )
 from rocassay.suites.kernels.missing_pages import MISSING
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
@@ -71,6 +72,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **wide, **edges, recipes=("wide",), gather=("tail",), cache=("any",))
     none: dict[str, Any] = {**padded, "block_sizes": (64,)}
     yield from cross(NAME, **none, lengths=(0,), offset=(0,), gather=("all",), cache=("any",))
+    yield from cross(NAME, **{**swa, **own, "recipes": ("codes",)}, cache=("any",))
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (2,), "cache": ("any",)}
     yield from cross(NAME, **few, lengths=(MISSING,), offset=(3,), gather=("tail",))
     few["block_sizes"] = TALL_BLOCK_SIZES
@@ -100,7 +102,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     tails = [min(length, 5 + 6 * request) for request, length in enumerate(lengths)]
     gathered = tails if case["gather"] == "tail" else list(lengths)
     spans = [(length - tail, length) for length, tail in zip(lengths, gathered, strict=True)]
-    contents = records(stream, sum(gathered), case.fp8)
+    contents = records(case, stream, sum(gathered))
     poison = np.full((1, RECORD), format_of(case.fp8).nan_code, dtype=np.uint8)
     poison[0, NOPE + 128 :] = 0xFF
     pages = paged(case, stream, planar_584(case.block_size), spans, contents, poison)
@@ -142,7 +144,7 @@ def _missing(case: Case, stream: Stream) -> Operands:
     """
     size, columns, offset = case.block_size, 12, case.integer("offset")
     pages, reach = 20, columns * size
-    contents = records(stream, pages * size, case.fp8)
+    contents = records(case, stream, pages * size)
     group = contents[:, 3 * 64 : 4 * 64]
     four = {"e4m3fn": 0x48, "e4m3fnuz": 0x50}[case.fp8]
     contents[:, 3 * 64 : 4 * 64] = group & 0x80 | (four + (group & 0x7F) % 0x20)
@@ -166,15 +168,15 @@ def _missing(case: Case, stream: Stream) -> Operands:
     )
 
 
-def records(stream: Stream, tokens: int, fp8: str) -> NDArray[np.uint8]:
+def records(case: Case, stream: Stream, tokens: int) -> NDArray[np.uint8]:
     """584-byte records; every eighth token tries a scale byte at the format's edge with codes that stay defined.
 
     Byte 0 stands over zeros (2^-127 is an fp32 subnormal, which hardware may flush), 1 over magnitudes from 1
     on, 254 over magnitudes below 2, 255 over non-zero codes, which become infinite.
     """
-    codes = finite_codes(stream.child("codes"), (tokens, GROUPS, 64), fp8)
+    codes = read_codes(case, stream.child("codes"), (tokens, GROUPS, 64))
     scales = (127 + (5 * np.arange(tokens)[:, None] + 3 * np.arange(GROUPS)) % 23 - 11).astype(np.uint8)
-    one = {"e4m3fn": 0x38, "e4m3fnuz": 0x40}[fp8]
+    one = {"e4m3fn": 0x38, "e4m3fnuz": 0x40}[case.fp8]
     sign = codes & 0x80
     for token in range(2, tokens, 8):
         edge, group = (token // 8) % 4, (token // 2) % GROUPS
@@ -194,10 +196,11 @@ def records(stream: Stream, tokens: int, fp8: str) -> NDArray[np.uint8]:
 
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
     """The whole output, untouched rows included."""
-    gathered = reference.dequantize_and_gather_k_cache(
-        **operands.inputs, **operands.outputs, offset=case.integer("offset"), fp8=case.fp8
-    )
-    return {"out": ExactBytes(gathered)}
+    given: dict[str, Any] = {**operands.inputs, **operands.outputs, "offset": case.integer("offset"), "fp8": case.fp8}
+    gathered = reference.dequantize_and_gather_k_cache(**given)
+    if case.recipe != "codes":
+        return {"out": ExactBytes(gathered)}
+    return {"out": ExactBytes(gathered, (reference.dequantize_and_gather_k_cache(**given, nan=OTHER_NAN),))}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:

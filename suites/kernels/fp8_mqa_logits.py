@@ -23,11 +23,12 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.prefill.dispatch import DISPATCH, LogitsVariant, PrefillDispatch, logits_variant
 from rocassay.kernels.prefill.fp8_mqa_logits import logits_pitch
 from rocassay.references.prefill import fp8_mqa_logits as reference
+from rocassay.suites.kernels.caches_inputs import finite_codes
 from rocassay.suites.kernels.indexer_inputs import POISON, WRAP, codes, token_scales
 from rocassay.suites.kernels.prefill_axes import ARCHES, FP8S, NO_PAGES
 
 NAME = "fp8_mqa_logits"
-RECIPES = ("tagged", "padded", "wide", "tall", "far")
+RECIPES = ("tagged", "padded", "wide", "tall", "far", "codes")
 UNALIGNED = 37
 """Start of a window that no key tile divides."""
 
@@ -72,6 +73,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from shape(64, 6, 140, "edges", 0, "pow2", "wide")
     yield from shape(64, 6, 140, "edges", 0, "general", "tall")
     yield from shape(64, 9, 1, "edges", 1, "general", "padded")
+    yield from shape(12, 5, 70, "edges", 1, "pow2", "codes")
     # Offsets and the splits of long rows are no business of the flavour.
     yield from shape(64, 5, 70, "edges", 0, "pow2", "far", fp8s=("e4m3fn",))
     yield from shape(128, 4, 1100, "edges", 1, "general", "padded", fp8s=("e4m3fn",))
@@ -171,6 +173,8 @@ def _keys(
 ) -> NDArray[np.uint8]:
     """Keys; at both ends of a window, and just outside it, lies the row's heaviest query: its score stands out."""
     k = codes(stream.child("keys"), (seen.shape[1], q.shape[2]), case.fp8)
+    if case.recipe == "codes":
+        k = finite_codes(stream.child("codes"), k.shape, case.fp8)
     for row, visible in enumerate(seen):
         inside = np.flatnonzero(visible)
         if inside.size:
@@ -182,7 +186,7 @@ def _keys(
 def _placements(case: Case) -> dict[str, Placement]:
     heads, dims, count = case.integer("heads"), case.integer("dims"), case.integer("keys")
     pitch = logits_pitch(count)
-    if case.recipe == "tagged":
+    if case.recipe in ("tagged", "codes"):
         return {"logits": Placement((pitch, 1))}
     if case.recipe == "tall":
         return {"logits": Placement((TALL_PITCH, 1))}

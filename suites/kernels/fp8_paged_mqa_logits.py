@@ -26,6 +26,7 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.indexer.dispatch import DISPATCH, TRITON, IndexerDispatch, LogitsVariant, logits_variant
 from rocassay.references.indexer import fp8_paged_mqa_logits as reference
 from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_SIZES
+from rocassay.suites.kernels.caches_inputs import finite_codes
 from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
     POISON,
@@ -82,6 +83,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         path=("auto",),
         scales=("pow2",),
     )
+    few: dict[str, Any] = {**axes, "block_sizes": (16,), **shape, "recipes": ("codes",)}
+    yield from cross(NAME, **few, next_n=(1,), ratio=(1,), path=("auto",), scales=("pow2",))
     if tier != "quick":
         yield from _long(axes)
 
@@ -155,6 +158,8 @@ def _cache(
 ) -> Pages:
     """Keys of all requests; at each edge lies a needle: a query of that request, so that its score stands out."""
     keys = codes(stream.child("keys"), (sum(lengths), HEAD_DIM), case.fp8)
+    if case.recipe == "codes":
+        keys = finite_codes(stream.child("codes"), keys.shape, case.fp8)
     first = 0
     for request, length in enumerate(lengths):
         heaviest = int(weights[request * q.shape[1]].argmax())

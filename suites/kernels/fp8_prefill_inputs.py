@@ -21,7 +21,7 @@ from rocassay.harness.fp8 import encode, format_of
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.kernels.persistent.prefill_planner import PrefillPlan, plan_prefill, prefill_sizes
 
-RECIPES = ("tagged", "padded", "wide", "far", "whole", "steep")
+RECIPES = ("tagged", "padded", "wide", "far", "whole", "steep", "codes")
 TIGHT = ("far", "steep")
 """Recipes whose queries end with the last request."""
 

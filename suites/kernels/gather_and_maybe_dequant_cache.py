@@ -30,9 +30,9 @@ from rocassay.references.caches.gather_and_maybe_dequant_cache import Record, la
 from rocassay.suites.kernels.caches_axes import ARCHES, FP8S, TOKEN_BLOCK_SIZES, TOKEN_WIDE_BLOCK_SIZES
 from rocassay.suites.kernels.caches_inputs import (
     LAYER_SCALES,
+    OTHER_NAN,
     WRAP,
     cache_placement,
-    finite_codes,
     group_scales,
     locate_position,
     padded_rows,
@@ -40,6 +40,7 @@ from rocassay.suites.kernels.caches_inputs import (
     permute_pages,
     random_bf16,
     random_bytes,
+    read_codes,
 )
 from rocassay.suites.kernels.missing_pages import MISSING, PAGES, missing_pages, missing_placements
 from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
@@ -72,6 +73,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield from cross(NAME, **own, recipes=("padded",), lengths=lengths, starts=("pages",), **general)
         wide = {**own, "block_sizes": TOKEN_WIDE_BLOCK_SIZES}
         yield from cross(NAME, **wide, recipes=("wide",), lengths=("edges",), starts=("none",), **one)
+    every: dict[str, Any] = {"kv_cache_dtype": ("fp8_ds_mla",), "scales": ("pow2",), "recipes": ("codes",)}
+    yield from cross(NAME, **{**axes, "block_sizes": (1,)}, lengths=("edges",), starts=("none",), **every)
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "kv_cache_dtype": ("fp8_ds_mla",)}
     few |= {"scales": ("pow2",), "starts": ("none",)}
     yield from cross(NAME, **few, block_sizes=(1,), lengths=(MISSING,))
@@ -151,8 +154,8 @@ def _contents(case: Case, stream: Stream, record: Record, tokens: int) -> NDArra
     if record == "bf16":
         return random_bytes(stream.child("bits"), (tokens, 2 * ELEMENTS)).numpy()
     if record == "fp8":
-        return finite_codes(stream.child("codes"), (tokens, ELEMENTS), case.fp8)
-    codes = finite_codes(stream.child("codes"), (tokens, LATENT), case.fp8)
+        return read_codes(case, stream.child("codes"), (tokens, ELEMENTS))
+    codes = read_codes(case, stream.child("codes"), (tokens, LATENT))
     scales = group_scales(stream.child("scales"), tokens, 4, str(case["scales"]))
     rope = random_bytes(stream.child("rope"), (tokens, 128)).numpy()
     return np.concatenate([codes, scales.astype("<f4").view(np.uint8).reshape(tokens, 16), rope], axis=1)
@@ -160,10 +163,13 @@ def _contents(case: Case, stream: Stream, record: Record, tokens: int) -> NDArra
 
 def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
     """The whole output, rows that belong to nobody included."""
-    rows = reference.gather_and_maybe_dequant_cache(
-        **operands.inputs, **operands.outputs, record=DTYPES[str(case["kv_cache_dtype"])][1], fp8=case.fp8
-    )
-    return {"dst": ExactBytes(rows.expected, (rows.alternative,))}
+    given: dict[str, Any] = {**operands.inputs, **operands.outputs}
+    given |= {"record": DTYPES[str(case["kv_cache_dtype"])][1], "fp8": case.fp8}
+    rows = reference.gather_and_maybe_dequant_cache(**given)
+    if case.recipe != "codes":
+        return {"dst": ExactBytes(rows.expected, (rows.alternative,))}
+    other = reference.gather_and_maybe_dequant_cache(**given, nan=OTHER_NAN)
+    return {"dst": ExactBytes(rows.expected, (rows.alternative, other.expected))}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:

@@ -34,12 +34,14 @@ from rocassay.suites.kernels.indexer_inputs import (
     layout_name,
     random_bytes,
 )
+from rocassay.suites.kernels.midpoints import groups_at_midpoints
 from rocassay.suites.kernels.rope_inputs import DTYPES, ROT, STYLES, cos_sin_inputs, rotated_rows
 
 NAME = "indexer_forward"
 ARCHES = ("gfx942", "gfx950")
 FP8S = ("e4m3fn", "e4m3fnuz")
 BLOCK_SIZES = (1, 16, 64)
+RECIPES = ("tagged", "padded", "wide", "far", "midpoints")
 HEADS = 6
 """Heads of the quick tier: no power of two, so that a program's tile of heads reaches beyond the last."""
 
@@ -92,6 +94,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     far: dict[str, Any] = {"fp8s": ("e4m3fn",), "block_sizes": (16,), "tokens": (70,), "heads": (40,)}
     yield from paths("v32_indexer", "custom_op", "unfused", "self", "far", **far)
     yield from paths("glm_indexer", "yarn", "fused", "new", "far", **far)
+    yield from paths("glm_indexer", "yarn", "fused", "new", "midpoints", block_sizes=(16,), dtype=("fp32",))
     if tier == "quick":
         return
     shapes: dict[str, Any] = {"tokens": (1, 33, 65), "heads": (16, 64), "dtype": ("bf16", "fp16"), "block_sizes": (64,)}
@@ -113,6 +116,10 @@ def inputs(case: Case, stream: Stream) -> Operands:
     given, unread = cos_sin_inputs(case, stream, tokens)
     q = _rows(stream.child("q"), tokens * heads).reshape(tokens, heads, HEAD_DIM)
     k = _rows(stream.child("k"), tokens)
+    if case.recipe == "midpoints":
+        q[..., ROT:] = _kept_at_midpoints(case.fp8, dtype, tokens * heads).reshape(tokens, heads, -1)
+        k[:, ROT:] = _kept_at_midpoints(case.fp8, dtype, tokens)
+        q[..., :ROT], k[:, :ROT] = 0.0, 0.0
     if case.recipe == "far":
         q, k = q * _LARGE, k * _LARGE
     activations = {"q": torch.from_numpy(q).to(dtype), "k": torch.from_numpy(k).to(dtype)}
@@ -150,6 +157,11 @@ def _rows(stream: Stream, count: int) -> NDArray[np.float64]:
     return values
 
 
+def _kept_at_midpoints(fp8: str, dtype: torch.dtype, rows: int) -> NDArray[np.float64]:
+    """[rows, 64]: lanes that no position changes."""
+    return groups_at_midpoints(fp8, dtype, rows, HEAD_DIM - ROT)
+
+
 def _edges(noise: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     shape = np.where(np.arange(HEAD_DIM) < ROT, 0.0, noise)
     shape /= np.abs(shape).max()
@@ -176,8 +188,8 @@ def _cache(case: Case, stream: Stream, tokens: int) -> tuple[torch.Tensor, torch
 
 def _placements(case: Case) -> dict[str, Placement]:
     heads = case.integer("heads")
-    if case.recipe not in ("tagged", "padded", "wide", "far"):
-        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use tagged, padded, wide or far")
+    if case.recipe not in RECIPES:
+        raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     if case.recipe == "far":
         return {
             **cache_placement(replace(case, recipe="wide")),

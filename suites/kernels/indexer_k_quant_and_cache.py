@@ -32,6 +32,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     layout_name,
     random_bytes,
 )
+from rocassay.suites.kernels.midpoints import groups_at_midpoints
 
 NAME = "indexer_k_quant_and_cache"
 TALL_TOKENS = 18
@@ -65,6 +66,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         scale_fmt=("ue8m0",),
         ratio=(1,),
     )
+    one: dict[str, Any] = {"block_sizes": (16,), "scale_fmt": ("ue8m0",), "ratio": (1,)}
+    yield from cross(NAME, arches=ARCHES, fp8s=FP8S, **one, recipes=("midpoints",), tokens=(18,))
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (16,), "scale_fmt": ("ue8m0",)}
     yield from cross(NAME, **few, recipes=("tall", "single"), tokens=(TALL_TOKENS,), ratio=(1,))
 
@@ -85,6 +88,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
         slot_mapping = slot_mapping.clamp(min=-(2**31)).to(torch.int32)
     if case.recipe == "single":
         k = _single(k)
+    elif case.recipe == "midpoints":
+        groups = groups_at_midpoints(case.fp8, torch.float32, tokens, HEAD_DIM)
+        k = torch.cat([torch.from_numpy(groups), k[tokens:]]).to(torch.float32)
     return Operands(
         inputs={"k": k, "slot_mapping": slot_mapping},
         outputs={"kv_cache": random_bytes(stream.child("kv_cache"), (blocks, block_size, RECORD))},
@@ -103,7 +109,7 @@ def _single(k: torch.Tensor) -> torch.Tensor:
 
 def _placements(case: Case) -> dict[str, Placement]:
     """`tall` keys lie 2^27 elements apart, and its slots so far that what lies between is 0 (harness/arena.py)."""
-    if case.recipe == "single":
+    if case.recipe in ("single", "midpoints"):
         return {}
     if case.recipe == "tall":
         placed = cache_placement(replace(case, recipe="wide"))

@@ -105,6 +105,7 @@ def _quick(arch: str) -> Iterable[Case]:
             yield _case(arch, fp8, page, "padded", path=path, dtype="fp8", keys="skew", heads=12)
         yield _case(arch, fp8, 1, dtype="mixed", heads=8)
         yield _case(arch, fp8, 1, path="plain", dtype="fp8", heads=12, workers=3)
+        yield _case(arch, fp8, 1, "codes", path="plain", dtype="fp8", heads=12, workers=3)
     for heads in (32, 64, 128):
         yield _case(arch, fn, 1, heads=heads)
     # Native on both, and folded on both.

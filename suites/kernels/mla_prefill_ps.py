@@ -25,6 +25,7 @@ from rocassay.kernels.fp8_prefill.dispatch import PrefillPath, PrefillVariant, p
 from rocassay.references.fp8_prefill import mla_prefill_ps as reference
 from rocassay.references.fp8_prefill import mla_prefill_reduce as reduction
 from rocassay.suites.kernels.attention_inputs import beyond
+from rocassay.suites.kernels.caches_inputs import finite_codes
 from rocassay.suites.kernels.fp8_prefill_axes import ARCHES, FP8S, NO_PAGES
 from rocassay.suites.kernels.fp8_prefill_canvas import Canvas
 from rocassay.suites.kernels.fp8_prefill_inputs import (
@@ -74,6 +75,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, **real, segments=("short",), **both)
     yield from cross(NAME, **one, recipes=("wide",), **small, segments=("short",), **both)
     yield from cross(NAME, **one, recipes=("whole",), **small, segments=("chunked",), **both)
+    yield from cross(NAME, **axes, recipes=("codes",), **small, segments=("short",), path=("fallback",), lse=("yes",))
     # A part that begins a whole product's rows behind the first ones, which see none of it.
     split: dict[str, Any] = {**real, "workers": (8,)}
     yield from cross(NAME, **one, **split, segments=("short",), path=("persistent",), lse=("yes",))
@@ -148,6 +150,8 @@ def inputs(case: Case, stream: Stream) -> Operands:
         pool = poison((batch.keys + SPARE_KEYS, heads, width), fp8)
         pool[torch.from_numpy(pages)] = quantised(state, scales[f"{name}_scale"], fp8)
         tensors[name] = pool
+    if case.recipe == "codes" and fp8 != "bf16":
+        tensors["v"][torch.from_numpy(pages)] = torch.from_numpy(finite_codes(drawn.child("codes"), v.shape, fp8))
     unlisted = torch.ones(batch.keys + SPARE_KEYS, dtype=torch.bool)
     unlisted[torch.from_numpy(pages)] = False
     idle = torch.arange(batch.rows + spare) >= batch.rows

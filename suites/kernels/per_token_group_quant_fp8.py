@@ -20,10 +20,11 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.prefill.dispatch import DISPATCH, PrefillDispatch, QuantVariant, quant_variant
 from rocassay.references.prefill import per_token_group_quant_fp8 as reference
 from rocassay.suites.kernels.indexer_inputs import POISON, WRAP, random_bytes
+from rocassay.suites.kernels.midpoints import groups_at_midpoints
 from rocassay.suites.kernels.prefill_axes import ARCHES, FP8S, NO_PAGES
 
 NAME = "per_token_group_quant_fp8"
-RECIPES = ("tagged", "ordinary", "padded", "wide", "single")
+RECIPES = ("tagged", "ordinary", "padded", "wide", "single", "midpoints")
 WIDE_PITCH = WRAP // 4
 """Codes from row to row in the recipe `wide`: row 4 starts 2^31 elements into x_q."""
 
@@ -49,6 +50,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     few: dict[str, Any] = {**axes, "arches": ARCHES[:1], "fp8s": FP8S[:1], "dtype": ("fp32",), "group": (128,)}
     yield from cross(NAME, **few, recipes=("single",), rows=(1,), groups=(2,), scale_fmt=("ue8m0",))
     yield from cross(NAME, **axes, recipes=("wide",), rows=(6,), groups=(4,), **one, scale_fmt=("ue8m0",))
+    codes: dict[str, Any] = {"recipes": ("midpoints",), "dtype": ("fp32",), "group": (128,), "scale_fmt": ("ue8m0",)}
+    yield from cross(NAME, **axes, **codes, rows=(5,), groups=(2,))
     if tier != "quick":
         padded: dict[str, Any] = {**axes, "recipes": ("padded",), **formats}
         yield from cross(NAME, **padded, rows=(11,), groups=(7,), dtype=tuple(DTYPES), group=(32, 64, 256))
@@ -58,12 +61,15 @@ def cases(tier: Tier) -> Iterable[Case]:
 def inputs(case: Case, stream: Stream) -> Operands:
     """Groups of distinct magnitude, among them zeros, denormals and scales exactly at a power of two."""
     rows, groups, size = case.integer("rows"), case.integer("groups"), case.integer("group")
-    x = _groups(stream.child("x"), rows * groups, size, edged=case.recipe != "ordinary").reshape(rows, groups * size)
+    dtype = DTYPES[str(case["dtype"])]
+    x = _groups(stream.child("x"), rows * groups, size, edged=case.recipe != "ordinary")
     if case.recipe == "single":  # the fp32 above 1.75, whose scale is the next power of two
         peak = np.abs(x).max()
         x = np.where(np.abs(x) == peak, np.sign(x) * (BOUNDARY + 2.0**-23), x / peak)
+    elif case.recipe == "midpoints":
+        x = groups_at_midpoints(case.fp8, dtype, rows * groups, size)
     return Operands(
-        inputs={"x": torch.from_numpy(x).to(DTYPES[str(case["dtype"])])},
+        inputs={"x": torch.from_numpy(x.reshape(rows, groups * size)).to(dtype)},
         outputs={
             "x_q": random_bytes(stream.child("x_q"), (rows, groups * size)),
             "x_s": torch.full((rows, groups), POISON),
@@ -107,7 +113,7 @@ def _placements(case: Case) -> dict[str, Placement]:
             "x_q": Placement((columns + 32, 1)),
             "x_s": Placement((1, rows + 3) if groups > 1 else (3, 1)),
         }
-    if case.recipe not in ("tagged", "ordinary", "single"):
+    if case.recipe not in ("tagged", "ordinary", "single", "midpoints"):
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
     return {}
 

@@ -22,9 +22,10 @@ from rocassay.kernels.persistent.buffers import Buffers, Sizes
 from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, write
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
 from rocassay.suites.kernels.attention_inputs import UNPLANTED, directions, on_grid
+from rocassay.suites.kernels.caches_inputs import finite_codes
 
 KEY_DIM, VALUE_DIM = 576, 512
-RECIPES = ("tagged", "padded", "wide", "far", "steep", UNPLANTED)
+RECIPES = ("tagged", "padded", "wide", "far", "steep", "codes", UNPLANTED)
 STALE = -7
 """What the plan's buffers hold where the planner wrote nothing: read as a position, it lies before the buffer."""
 
@@ -202,6 +203,8 @@ def latents(stream: Stream, batch: Batch, case: Case, heads: int, width: int) ->
     cache = poisoned((total, batch.page_size, 1, KEY_DIM), kv_type, case.fp8)
     unread = torch.ones(cache.shape, dtype=torch.bool)
     rows = stored(keys, kv_type, case.fp8, scales[1])
+    if case.recipe == "codes" and kv_type == "fp8":
+        rows = torch.from_numpy(finite_codes(stream.child("codes"), keys.shape, case.fp8))
     place = _places(batch, order)
     cache.view(-1, KEY_DIM)[place], unread.view(-1, KEY_DIM)[place] = rows, False
     indices = torch.from_numpy(np.append(order[:pages], order[-3:]).astype(np.int32))

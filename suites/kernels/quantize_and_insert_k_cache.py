@@ -33,6 +33,7 @@ from rocassay.suites.kernels.caches_inputs import (
     slot_mapping,
     tall_rows,
 )
+from rocassay.suites.kernels.midpoints import groups_at_midpoints
 
 NAME = "quantize_and_insert_k_cache"
 RECORD, HEAD_DIM, NOPE = 584, 512, 448
@@ -48,6 +49,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, tokens=(9,), slots=("owned",))
     wide = {**axes, "block_sizes": PLANAR_WIDE_BLOCK_SIZES}
     yield from cross(NAME, **wide, recipes=("wide",), tokens=(17,), slots=("mixed",))
+    yield from cross(NAME, **one, recipes=("midpoints",), tokens=(9,), slots=("owned",))
     few: dict[str, Any] = {"arches": ARCHES[:1], "fp8s": FP8S[:1], "block_sizes": (16,)}
     yield from cross(NAME, **few, recipes=("tall", "narrow"), tokens=(TALL_TOKENS,), slots=("mixed",))
 
@@ -57,6 +59,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     tokens = case.integer("tokens")
     blocks = blocks_for(case, tokens)
     nope = latents(stream.child("nope"), tokens + SURPLUS_ROWS, NOPE, 64)
+    if case.recipe == "midpoints":
+        groups = groups_at_midpoints(case.fp8, nope.dtype, tokens * NOPE // 64, 64)
+        nope[:tokens] = torch.from_numpy(groups.reshape(tokens, NOPE))
     k = torch.cat([nope, random_bf16(stream.child("rope"), (tokens + SURPLUS_ROWS, 64))], dim=1)
     k[tokens:] = torch.nan
     placements = {**cache_placement(case, "k_cache", RECORD, multiple=576), **tall_rows(case, "k")}

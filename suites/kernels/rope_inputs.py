@@ -26,7 +26,7 @@ from rocassay.references.rope.rotation import Span, Style, rotated_lanes
 ROT = DEEPSEEK_V32.rot
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 INDICES = {"int32": torch.int32, "int64": torch.int64}
-RECIPES = ("tagged", "padded", "wide", "apart", "far")
+RECIPES = ("tagged", "padded", "wide", "apart", "far", "midpoints")
 
 EDGES = (0, 1, 4095, 4096)
 """Position 0 turns nothing, and from 4096 on only YaRN's frequencies are right."""

@@ -101,6 +101,7 @@ def _cases(tier: Tier) -> Iterable[Case]:
         how: dict[str, Any] = {**hard, "path": (path,), "splits": (splits,)}
         yield from cross(NAME, **how, heads=(33,), sink=("mixed",), recipes=("far",))
         yield from cross(NAME, **how, heads=(16,), sink=("none",), recipes=("steep",))
+    yield from cross(NAME, **one, **alone, block_sizes=(256,), heads=(24,), recipes=("codes",))
     if tier != "quick":
         yield from _long(one, split)
 
@@ -174,9 +175,9 @@ def _cache(
     named = sum(item if isinstance(item, int) else 1 for shape in shapes for item in shape)
     pages = -(-max(named + 20, beyond + 1) // block_size) + 1
     lists: Lists = draw_lists(stream, shapes, pages * block_size, first=case.recipe == "padded")
-    planted, steep = case.recipe != UNPLANTED, case.recipe == "steep"
+    how = {"planted": case.recipe not in (UNPLANTED, "codes"), "steep": case.recipe == "steep"}
     faint = lists.valid(ALONE)[0] if case.recipe == "faint" else None
-    return planar_cache(stream, lists, q, fp8, block_size, planted=planted, steep=steep, faint=faint)
+    return planar_cache(stream, lists, q, fp8, block_size, **how, every=case.recipe == "codes", faint=faint)
 
 
 def _workspaces(case: Case, tokens: int) -> dict[str, torch.Tensor]:

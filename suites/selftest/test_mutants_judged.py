@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from rocassay.harness.mutants.trial import BaselineRed, Trial, spread
 from rocassay.harness.providers import provider
 from rocassay.harness.results.mutants import MutantRecord
 from rocassay.suites.selftest.mutant_kernels import _double_kernel
-from rocassay.suites.selftest.mutant_toys import CASES, LAUNCHER, NAME, OP, mutant
+from rocassay.suites.selftest.mutant_toys import CASES, LAUNCHER, NAME, OP, ZEROS, mutant
 
 
 def judge(name: str = "interpreter") -> Judge:
@@ -74,15 +75,32 @@ def test_a_line_that_no_case_executes_is_told_without_a_run(toy: Trial):
     assert (record.reached, record.cases, record.detail) == (0, 0, "no case executes the line")
 
 
-def test_a_line_that_no_case_executes_is_judged_on_the_other_engine(toy: Trial):
-    other = Trial(OP, CASES[:1], judge("isa"), source="digest")
-    both = Trial(OP, CASES[:1], judge(), source="digest", then=lambda: other)
-    elsewhere, here = both(mutant("factor-dropped", "value * 3.0")), both(mutant("mask-dropped", "tl.store"))
+@pytest.fixture(scope="module")
+def both(toy: Trial) -> Trial:
+    """The toy on trial on the interpreter, and what survives there on the machine-code engine."""
+    other = functools.partial(Trial, OP, CASES[:1], judge("isa"), source="digest")
+    return Trial(OP, CASES[:1], judge(), source="digest", then=other)
+
+
+def test_a_line_that_no_case_executes_is_judged_on_the_other_engine(both: Trial):
+    elsewhere = both(mutant("factor-dropped", "value * 3.0"))
     assert (elsewhere.engine, elsewhere.fate, elsewhere.cases, elsewhere.reached) == ("isa", "equivalent", 0, None)
-    assert (here.engine, here.fate) == ("interpreter", "killed")
-    assert other(mutant("addend-dropped", "value + value")).fate == "killed"
-    survivor = other(mutant("infinity-turned", "tl.where"))
-    assert (survivor.fate, survivor.cases) == ("survived", 1), "its machine code differs, its results do not"
+
+
+def test_what_one_engine_has_killed_is_not_judged_on_the_other(both: Trial):
+    record = both(mutant("mask-dropped", "tl.store"))
+    assert (record.engine, record.fate) == ("interpreter", "killed")
+
+
+def test_what_survives_on_both_engines_has_the_record_of_the_second(both: Trial):
+    record = both(mutant("infinity-turned", "tl.where"))
+    assert (record.engine, record.fate, record.cases) == ("isa", "survived", 1)
+
+
+def test_what_survives_on_one_engine_may_be_killed_on_the_other(toy: Trial):
+    other = functools.partial(Trial, OP, CASES[:1], judge("isa"), source="digest")
+    record = Trial(OP, (ZEROS,), judge(), source="digest", then=other)(mutant("addend-dropped", "value + value"))
+    assert (record.engine, record.fate, record.check) == ("isa", "killed", "bytes")
 
 
 def test_what_raises_on_some_cases_and_not_on_others_is_killed(toy: Trial):

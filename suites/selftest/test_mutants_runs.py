@@ -99,6 +99,17 @@ def test_other_cases_make_again_what_none_of_these_has_seen(rocassay: Rocassay, 
 
 
 @pytest.mark.usefixtures("toy")
+def test_survivors_of_one_engine_are_made_again_where_another_is_to_judge_them(rocassay: Rocassay):
+    survivor, seen = mutant("infinity-turned", "tl.where").id, mutant("mask-dropped", "tl.store").id
+    both = (*DRILL, *(word for name in (survivor, seen) for word in ("--mutant", name)), "--least", 0)
+    for words in ((), ("--resume", "--then", "isa"), ("--resume", "--then", "isa")):
+        assert rocassay(*both, *words).code == 0
+    assert keys(RECORDS) == [survivor, seen, survivor]
+    fates = {found.id: (found.engine, found.fate) for found in read_mutants(RECORDS)}
+    assert fates == {survivor: ("isa", "survived"), seen: ("interpreter", "killed")}
+
+
+@pytest.mark.usefixtures("toy")
 def test_without_resume_an_older_file_is_moved_aside(rocassay: Rocassay):
     one = (*DRILL, "--mutant", mutant("mask-dropped", "tl.store").id)
     rocassay(*one)
