@@ -118,6 +118,9 @@ PAGE_BASES = {
 }
 """Per op, the page index in the line that addresses a page, and the bytes of a token."""
 
+PLAIN = ("tagged", "midpoints", "codes")
+"""Recipes whose pages lie side by side, but for the padding that the planar cache always has."""
+
 _fault(
     "mla-page-stride-assumed-contiguous",
     "ROCm/aiter#3498",
@@ -126,7 +129,7 @@ _fault(
         op: _line(op, f"page_base = {page} * cache_block_stride", f"page_base = {page} * (BLOCK_SIZE * {token})")
         for op, (page, token) in PAGE_BASES.items()
     },
-    lambda case: _moves(case) and case.recipe != "tall" and (case.recipe != "tagged" or case.op in (INSERT, GATHER)),
+    lambda case: _moves(case) and case.recipe != "tall" and (case.recipe not in PLAIN or case.op in (INSERT, GATHER)),
 )
 
 _fault(
