@@ -70,6 +70,7 @@ def trial_of(plan: OpPlan, wanted: Wanted) -> Trial:
             codegen=wanted.codegen,
             rules=wanted.rules,
             then=then,
+            settled=plan.settled,
         )
 
     return begun(wanted.engine, functools.partial(begun, wanted.then, None) if wanted.then else None)

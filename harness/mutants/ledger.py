@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import TypeAlias
@@ -40,6 +41,7 @@ class Entry(Model):
 _ENTRIES = TypeAdapter(tuple[Entry, ...])
 
 
+@functools.cache
 def shipped_ledger() -> Ledger:
     """The ledger beside the shipped suites; empty where there is none. Raises BadLedger."""
     file = resources.files(PACKAGE) / FILE

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rocassay.harness.cases import Case
 from rocassay.harness.errors import RocassayError
+from rocassay.harness.mutants.ledger import shipped_ledger
 from rocassay.harness.mutants.mutant import Mutant, UnknownMutant, mutants_of, sampled
 from rocassay.harness.mutants.reach import reach_of
 from rocassay.harness.ops import Op, op_named, select_cases
@@ -64,6 +65,8 @@ class OpPlan:
     """Digest of its kernels, of the engine and of what is asked."""
     suite: str
     """Digest of its cases."""
+    settled: frozenset[str] = frozenset()
+    """Ids that the ledger lists as equivalent: one engine is enough to see that none of its cases tells them apart."""
 
     def holds(self, record: MutantRecord, wanted: Wanted) -> bool:
         """Whether a record says what a run would find: a case that has seen a mutant sees it whatever is beside it."""
@@ -72,6 +75,7 @@ class OpPlan:
         if record.fate in SEEN:
             return record.suite == self.suite or record.case in self._names
         elsewhere = wanted.then not in ("", record.engine) and record.fate == "survived"
+        elsewhere = elsewhere and record.id not in self.settled
         return record.suite == self.suite and not elsewhere
 
     @functools.cached_property
@@ -108,6 +112,7 @@ def _plan(op: Op, cases: Sequence[Case], wanted: Wanted) -> OpPlan:
         known=frozenset(mutant.id for mutant in every),
         source=_digest([wanted.engine, str(wanted.rules), *itertools.chain(*reach_of(op.launcher).sources)]),
         suite=_digest([str(wanted.codegen), *map(str, cases)]),
+        settled=frozenset(mutant for name, mutant in shipped_ledger() if name == op.name),
     )
 
 

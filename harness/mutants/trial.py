@@ -114,16 +114,17 @@ class Trial:
         codegen: bool = False,
         rules: bool = False,
         then: Callable[[], Trial] | None = None,
+        settled: frozenset[str] = frozenset(),
     ) -> None:
         """Runs every case in health first; BaselineRed unless all that this engine can run are green.
 
         `source`, `suite`: digests of what is judged and by what, for the records.
         `codegen`: compare the machine code of survivors.
         `rules`: show a killed mutant's outputs to other projects' rules, too, on every case until each has failed one.
-        `then`: begins the trial on another engine, of mutants that survive on this one.
+        `then`: begins the trial on another engine, of mutants that survive on this one and are not among the `settled`.
         """
         self.op, self.spoiled = op, False
-        self._then, self._rules = then, rules
+        self._then, self._rules, self._settled = then, rules, settled
         self._second: Trial | None = None
         self._judge, self._source, self._suite = judge, source, suite
         self._functions = reach_of(op.launcher).functions
@@ -159,7 +160,7 @@ class Trial:
     def __call__(self, mutant: Mutant) -> MutantRecord:
         """The mutant's record. Afterwards `spoiled` tells whether this process can judge no more."""
         record = self._here(mutant)
-        if self._then and record.fate == "survived":
+        if self._then and record.fate == "survived" and mutant.id not in self._settled:
             other = self._elsewhere(mutant, self._then)
             return other.model_copy(update={"seconds": round(record.seconds + other.seconds, 4)})
         return record

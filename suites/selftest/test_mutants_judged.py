@@ -103,6 +103,16 @@ def test_what_survives_on_one_engine_may_be_killed_on_the_other(toy: Trial):
     assert (record.engine, record.fate, record.check) == ("isa", "killed", "bytes")
 
 
+def test_what_the_ledger_settles_is_not_judged_on_the_other_engine(toy: Trial):
+    survivor = mutant("other-changed", "tl.load")
+
+    def never() -> Trial:
+        raise AssertionError("the other engine was begun")
+
+    settled = Trial(OP, CASES[:1], judge(), source="digest", then=never, settled=frozenset({survivor.id}))
+    assert (settled(survivor).engine, settled(survivor).fate) == ("interpreter", "survived")
+
+
 def test_what_raises_on_some_cases_and_not_on_others_is_killed(toy: Trial):
     known = mutant("mask-dropped", "tl.store")
     record = toy(replace(known, source=known.function.source.replace("BLOCK > 1", "BLOCK == 128")))
