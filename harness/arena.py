@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import mmap
+import platform
 import time
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ PATIENCE = 60
 """Seconds to wait for device memory that other workers hold."""
 
 _ALIGNMENT = 256
+
+_GENERIC = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
+_NOT_RESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000 if _GENERIC else 0)
+"""A machine refuses to reserve more memory than it has, though none of it is touched; the number is that of Linux
+(include/uapi/asm-generic/mman.h), for a Python that does not know the word."""
 
 _PERIOD = 251
 """Of the canary pattern; prime to every power of two, so that a shifted copy of a band is damage, too."""
@@ -68,8 +74,7 @@ def unmapped(count: int) -> mmap.mmap:
     They are shared memory, though with nobody: what is shared does not count towards the memory that a case may take
     (harness/isolation/memory.py), and nor must gaps of gigabytes that nobody maps.
     """
-    # Not reserved where Python knows the word, or a machine would refuse more than it has, though it is never touched.
-    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NOT_RESERVED)
 
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:

@@ -121,7 +121,7 @@ class Trace:
     Every lane that may load counts, a byte that is loaded twice counts twice.
     """
     addresses: dict[int, int] = field(default_factory=_no_addresses)
-    """Where kernels of the last launches saw tensors, by the address of the first byte; others they saw where they are."""
+    """Where kernels of the last launches saw tensors, by the address of the first byte; the others where they are."""
     watched: frozenset[FindingKind] = frozenset()
     """Kinds of findings that this engine looks for."""
     counts: dict[str, int] = field(default_factory=_no_counts)

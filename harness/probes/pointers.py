@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.probes.probe import Observation
@@ -10,7 +11,7 @@ from rocassay.harness.probes.probe import Observation
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """An int64 tensor holds the addresses of others, one after the other. They differ from run to run: no golden can."""
+    """An int64 tensor holds the addresses of others, one after the other: no golden knows those of a run."""
 
     holder: str
     """Name of the tensor of addresses."""
@@ -23,7 +24,7 @@ class Pointers:
         """Red at the first address at which its tensor does not lie, as kernels of this engine see memory."""
         reason = "a consumer follows the address into whatever lies there"
         guarded = seen.placed.guarded
-        told = guarded[self.holder].view.cpu().tolist()
+        told = cast("list[int]", guarded[self.holder].view.cpu().tolist())  # pyright: ignore[reportUnknownMemberType]
         for place, (address, target) in enumerate(zip(told, self.targets, strict=True)):
             here = guarded[target].view.data_ptr()
             due = seen.trace.addresses.get(here, here)

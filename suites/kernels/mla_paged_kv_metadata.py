@@ -159,10 +159,11 @@ def permute_blocks(case: Case, operands: Operands) -> Transformed:
 
 
 def one_pass(seen: Observation) -> Mapping[str, int]:
-    """Every page of the kernel asks the table once for its block."""
-    page = seen.case.integer("page")
-    pages = -(-seen.operands.inputs["seq_lens"] // page)
-    return {"block_table": int(pages.sum()) * seen.operands.inputs["block_table"].element_size()}
+    """Every page of the kernel asks the table once for its block, as machine code in all lanes that hold the page."""
+    page, lengths = seen.case.integer("page"), seen.operands.inputs["seq_lens"]
+    pages = int((-(-lengths // page)).sum())
+    lanes = 1 if seen.target.backend == "interpreter" else 64 * seen.variant.num_warps
+    return {"block_table": 4 * pages * max(1, lanes // seen.variant.tile_columns)}
 
 
 OP = register(

@@ -353,7 +353,8 @@ def test_a_quotient_by_zero_is_no_harmless_zero_and_others_round_towards_zero(dt
     divisors = [0, 0, 2, 2] if dtype is torch.uint32 else [0, 0, 2, -2]
     ones = 2**32 - 1 if dtype is torch.uint32 else -1
     out = torch.zeros(4, dtype=dtype)
-    launch(kernels.divided, (1,), torch.tensor(dividends, dtype=dtype), torch.tensor(divisors, dtype=dtype), out, BLOCK=4)
+    x, y = (torch.tensor(values, dtype=dtype) for values in (dividends, divisors))
+    launch(kernels.divided, (1,), x, y, out, BLOCK=4)
     assert out.tolist() == [ones, ones, *([3, 3] if dtype is torch.uint32 else [-3, -3])]
 
 
