@@ -21,7 +21,7 @@ from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.buffers import NAMES, Buffers, PlanError, decode_sizes
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaPlanVariant, mla_plan_variant
 from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, write
-from rocassay.kernels.persistent.shapes import DecodeShape, Element
+from rocassay.kernels.persistent.shapes import FOLDED_HEADS, DecodeShape, Element
 from rocassay.references.persistent import mla_plan as reference
 from rocassay.references.persistent.plan_records import Rules
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
@@ -259,17 +259,19 @@ def other_content(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """The chip decides; folded heads take pages of one key and queries of one length, from token 0 on.
+    """The chip decides, also which heads it takes; folded ones take pages of one key and queries of one length, from token 0 on.
 
     AITER's planner trims keys for tiles without rows, too, which heads that do not divide a tile's rows leave: those
     take pages here. Units hold whole pages.
     """
     shape = _shape(case)
+    if case["chip"] != case.arch or not (shape.native or shape.heads % FOLDED_HEADS == 0):
+        return False
     heads = shape.heads // shape.fold
     folded = shape.fold > 1 and (case.block_size > 1 or case["ragged"] or _option(case, "first", 0) > 0)
     trimmed = case["policy"] == "v1.2" and shape.tile_tokens * heads > max(shape.rows, heads)
     whole = _option(case, "unit", case.block_size) % case.block_size == 0
-    return case["chip"] == case.arch and not folded and whole and not (trimmed and case.block_size == 1)
+    return not folded and whole and not (trimmed and case.block_size == 1)
 
 
 OP = register(
