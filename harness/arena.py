@@ -34,7 +34,7 @@ _PERIOD = 251
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A canary byte that changed."""
+    """A byte that changed although nobody may write it: of a canary, or of an element that is nobody's."""
 
     tensor: str
     """Name of the tensor the band belongs to."""
@@ -43,9 +43,14 @@ class Damage:
     span: int
     """Bytes from the tensor's first to its last element."""
     count: int
-    """Changed canary bytes in all."""
+    """Changed bytes in all."""
+    element: tuple[int, ...] | None = None
+    """Index of the first changed element; None for canaries."""
 
     def __str__(self) -> str:
+        if self.element is not None:
+            where = f"{self.tensor}{list(self.element)}"
+            return f"{self.count} bytes of nobody's elements overwritten, the first in {where}"
         if self.offset < 0:
             place = f"{-self.offset} bytes before {self.tensor}"
         elif self.offset >= self.span:
@@ -93,7 +98,14 @@ def _allocate(count: int, device: torch.device) -> torch.Tensor:
 class Guarded:
     """One tensor in its arena: [guard | lead | strided view | guard]."""
 
-    def __init__(self, name: str, logical: torch.Tensor, placement: Placement, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        logical: torch.Tensor,
+        placement: Placement,
+        device: torch.device,
+        unwritten: torch.Tensor | None = None,
+    ) -> None:
         self.name = name
         size = logical.element_size()
         # The shape's own strides: an empty tensor may carry any, and a launcher would see them.
@@ -106,13 +118,16 @@ class Guarded:
         self.view = torch.as_strided(
             self._bytes.view(logical.dtype), logical.shape, strides, storage_offset=self._first // size
         )
-        self.fill(logical)
+        self.fill(logical, unwritten)
 
-    def fill(self, logical: torch.Tensor) -> None:
-        """Give the elements the bytes of `logical`, of the same shape and dtype, and the guards theirs."""
+    def fill(self, logical: torch.Tensor, unwritten: torch.Tensor | None = None) -> None:
+        """Give the elements the bytes of `logical`, of the same shape and dtype, and the guards theirs.
+
+        unwritten: bool of that shape, elements that must keep these bytes.
+        """
         self._fill_canaries()
         self.view.copy_(logical)
-        self._before = logical
+        self._before, self._unwritten = logical, unwritten
 
     def _bands(self) -> list[slice]:
         total = self._bytes.numel()
@@ -130,7 +145,7 @@ class Guarded:
             self._bytes[band] = _canary(band, self._bytes.device)
 
     def damage(self) -> Damage | None:
-        """The first changed canary byte outside the tensor's elements, if any."""
+        """The first changed byte outside the tensor's elements, or else in those that are nobody's, if any."""
         for band in self._bands():
             changed = self._bytes[band] != _canary(band, self._bytes.device)
             if self._dense:
@@ -138,7 +153,18 @@ class Guarded:
             if changed.any():
                 offset = int(changed.nonzero()[0]) + band.start - self._first
                 return Damage(self.name, offset, self.span, int(changed.sum()))
-        return None
+        return self._trespass()
+
+    def _trespass(self) -> Damage | None:
+        if self._unwritten is None:
+            return None
+        changed = (as_bytes(self.view.cpu()) != as_bytes(self._before)) & self._unwritten[..., None]
+        if not changed.any():
+            return None
+        *element, byte = (int(i) for i in changed.nonzero()[0])
+        place = sum(i * stride for i, stride in zip(element, self.view.stride(), strict=True))
+        offset = place * self.view.element_size() + byte
+        return Damage(self.name, offset, self.span, int(changed.sum()), tuple(element))
 
     def _elements_of(self, mask: torch.Tensor) -> torch.Tensor:
         size = self.view.element_size()
@@ -164,7 +190,9 @@ class Placed:
     def __init__(self, operands: Operands, device: torch.device) -> None:
         self.operands = operands
         self.guarded = {
-            name: Guarded(name, tensor, operands.placements.get(name, Placement()), device)
+            name: Guarded(
+                name, tensor, operands.placements.get(name, Placement()), device, operands.unwritten.get(name)
+            )
             for name, tensor in operands.tensors().items()
         }
 
@@ -177,7 +205,7 @@ class Placed:
         """Other values at the same addresses, outputs and workspaces included."""
         self.operands = operands
         for name, tensor in operands.tensors().items():
-            self.guarded[name].fill(tensor)
+            self.guarded[name].fill(tensor, operands.unwritten.get(name))
 
     def outputs(self) -> dict[str, torch.Tensor]:
         """Contiguous CPU copies of the outputs."""
@@ -185,7 +213,7 @@ class Placed:
         return {name: view.clone(memory_format=torch.contiguous_format) for name, view in views.items()}
 
     def damages(self) -> list[Damage]:
-        """Damaged canaries of every tensor, in argument order."""
+        """What changed that nobody may write, the first of every tensor, in argument order."""
         return [damage for guarded in self.guarded.values() if (damage := guarded.damage())]
 
     def mutated_inputs(self) -> list[str]:

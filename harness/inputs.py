@@ -99,6 +99,8 @@ class Operands:
     """Placement by tensor name; missing names are contiguous."""
     unread: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
     """For input tensors: bool mask of the elements on which no visible result may depend."""
+    unwritten: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    """For workspaces: bool mask of the elements that are nobody's, which a store out of its rows would reach."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors by name."""

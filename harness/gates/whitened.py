@@ -70,7 +70,7 @@ class Whitened:
         if self.share is not None and bool((self.share - MOST_SHARED > torch.finfo(torch.float32).eps).any()):
             raise ValueError(
                 f"the model shares {float(self.share.nan_to_num(0).max()):.3g} of a row's variance among its "
-                "elements, and there is no more than {MOST_SHARED:g}; leave elements out whose error is known"
+                f"elements, and there is no more than {MOST_SHARED:g}; leave elements out whose error is known"
             )
 
     def judge(self, output: str, actual: torch.Tensor) -> list[Verdict]:

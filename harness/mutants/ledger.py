@@ -15,6 +15,9 @@ from rocassay.harness.results.schema import Model
 PACKAGE, FILE = "rocassay.suites.mutants", "equivalent.json"
 """Where the ledger of the shipped kernels lies."""
 
+INTERPRETER = "interpreter"
+"""The engine without a compiler."""
+
 Ledger: TypeAlias = Mapping[tuple[str, str], str]
 """(op, mutant) -> why it is equivalent."""
 
@@ -71,11 +74,12 @@ def applied(ledger: Ledger, records: Iterable[MutantRecord]) -> Iterator[MutantR
 def stale(ledger: Ledger, known: Mapping[str, frozenset[str]], records: Iterable[MutantRecord]) -> Iterator[str]:
     """Entries that are wrong by now, each in one sentence: their mutant is gone, or a case sees it.
 
-    `known`: ids of every mutant, of the ops that are asked about.
+    `known`: ids of every mutant, of the ops that are asked about. What a compiler refuses, the interpreter may run.
     """
     for op, mutant in ledger:
         if op in known and mutant not in known[op]:
             yield f"the ledger's {mutant} of {op} does not exist any more; remove it"
     for record in records:
-        if record.key in ledger and record.fate not in ("survived", "equivalent"):
+        refused = record.fate == "crashed" and record.engine != INTERPRETER
+        if record.key in ledger and record.fate not in ("survived", "equivalent") and not refused:
             yield f"the ledger's {record.id} of {record.op} is {record.fate}, not equivalent; remove it"

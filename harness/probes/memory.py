@@ -11,7 +11,7 @@ from rocassay.harness.probes.probe import Observation
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """Guard bands around every tensor, and the gaps of padded strides, keep their bytes."""
+    """Guard bands around tensors, the gaps of padded strides, and rows of nobody in workspaces keep their bytes."""
 
     name: str = "canary"
     reruns: bool = False
@@ -19,7 +19,7 @@ class Canary:
     def check(self, seen: Observation) -> Verdict:
         """Red with the first overwritten byte."""
         damages = seen.placed.damages()
-        detail = "; ".join(str(damage) for damage in damages) or "every guard byte is intact"
+        detail = "; ".join(str(damage) for damage in damages) or "every byte of nobody is intact"
         count = float(sum(damage.count for damage in damages))
         return Verdict(self.name, not damages, detail, count, 0.0, "an op owns its outputs and nothing else")
 

@@ -60,6 +60,14 @@ def _dequantize_and_gather_k_cache_kernel(
     data_start = k_cache + page_base + row * DATA_PITCH
     scale_start = k_cache + page_base + SCALE_BASE + row * SCALE_PITCH
 
+    target = out + request * out_request_stride + (index + offset).to(tl.int64) * out_row_stride
+    # RoPE moves as integers: a float register may quieten a signalling NaN.
+    lane = tl.arange(0, 64)
+    rope_source = (data_start + 448).to(tl.pointer_type(tl.int16))
+    rope = tl.load(rope_source[:, None] + lane[None, :], mask=present[:, None], other=0)
+    rope_target = (target + 448).to(tl.pointer_type(tl.int16))
+    tl.store(rope_target[:, None] + lane[None, :], rope, mask=present[:, None])
+
     group = tl.arange(0, 8)
     dim = group[:, None] * 64 + tl.arange(0, 64)[None, :]
     quantised = present[:, None] & (group < 7)[None, :]
@@ -69,16 +77,7 @@ def _dequantize_and_gather_k_cache_kernel(
     bits = tl.where(exponent == 0, 0x00400000, exponent << 23)
     scale = bits.to(tl.float32, bitcast=True)
     key = decode_fp8(code, FORMAT, NATIVE).to(tl.float32) * scale[:, :, None]
-
-    target = out + request * out_request_stride + (index + offset).to(tl.int64) * out_row_stride
     tl.store(target[:, None, None] + dim[None, :, :], key.to(tl.bfloat16), mask=quantised[:, :, None])
-
-    # RoPE moves as integers: a float register may quieten a signalling NaN.
-    lane = tl.arange(0, 64)
-    rope_source = (data_start + 448).to(tl.pointer_type(tl.int16))
-    rope = tl.load(rope_source[:, None] + lane[None, :], mask=present[:, None], other=0)
-    rope_target = (target + 448).to(tl.pointer_type(tl.int16))
-    tl.store(rope_target[:, None] + lane[None, :], rope, mask=present[:, None])
 
 
 def dequantize_and_gather_k_cache(

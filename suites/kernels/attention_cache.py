@@ -28,6 +28,15 @@ GROUP_EXPONENTS = np.array([-2, 1, -1, 0, 1, -1, 0])
 UNIT = {"e4m3fn": 6, "e4m3fnuz": 5}
 """Codes have a standard deviation of an eighth of the scaling range; 2^-UNIT brings it to 0.875."""
 
+SIXTY_FOUR = {"e4m3fn": 0x68, "e4m3fnuz": 0x70}
+"""Code of 64: with a scale of 2^-127, the smallest, it and those behind it are normal numbers of bf16 and fp32."""
+
+SMALLEST_SCALES = {1: 0, 4: 1}
+"""Group -> scale byte of a faint record: fp32 holds 2^-127 only as a subnormal, unlike 2^-126."""
+
+FAINT_ROPE = 2.0**-30
+"""RoPE dims of a faint record lie from here to five times of it: bf16 holds them, and fp16 does not."""
+
 BF16_INF, BF16_NAN = 0x7F80, 0x7FC0
 
 
@@ -51,16 +60,20 @@ def planar_cache(
     *,
     planted: bool = True,
     steep: bool = False,
+    faint: int | None = None,
 ) -> Cache:
     """Records of all listed slots; all other slots turn whatever reads them into NaN or infinity.
 
     `planted`: whether needles are added to the keys. `steep`: whether dim STEEP_DIM, the first of RoPE, is STEEP_KEY.
+    `faint`: a slot whose record is faint.
     """
     layout, pages = planar_584(block_size), lists.capacity // block_size
     used = lists.used
     records = _records(stream, lists, q, fp8, lists.needles() if planted else {})
     if steep:
         records[:, STEEP_DIM : STEEP_DIM + 2] = _bf16_bytes(np.full((len(used), 1), STEEP_KEY))
+    if faint is not None:
+        _weaken(stream.child("faint"), records[int(np.searchsorted(used, faint))], fp8)
     flat = _poisoned(fp8, block_size, pages)
     layout.pack(records, used, flat)
     unread = np.ones((pages, layout.page_bytes), dtype=np.uint8)
@@ -87,6 +100,15 @@ def _records(
         records[len(used) // 2, 3] = fmt.nan_code
         records[len(used) // 3, NOPE + 20 : NOPE + 22] = np.array([BF16_NAN], dtype="<u2").view(np.uint8)
     return records
+
+
+def _weaken(stream: Stream, record: NDArray[np.uint8], fp8: str) -> None:
+    """Two of the smallest scales under large codes, and RoPE beside which fp16's smallest number is large."""
+    for group, scale in SMALLEST_SCALES.items():
+        codes = record[64 * group : 64 * group + 64]
+        codes[:] = codes & 0x80 | (SIXTY_FOUR[fp8] + (codes & 7))
+        record[576 + group] = scale
+    record[NOPE:576] = _bf16_bytes(FAINT_ROPE * (1 + np.abs(on_grid(stream.gaussian(ROPE)))))
 
 
 def _bf16_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -2,8 +2,9 @@
 
 Recipes: `tagged` (contiguous; slot 0 belongs to nobody), `padded` (every free stride padded; slot 0 is listed),
 `wide` (row or page strides that carry offsets past 2^31), `far` (strides of queries, outputs and partial results that
-do), `steep` (logits far from 0), `random` (as `tagged`, but no needles: keys as tests usually
-draw them, to compare gates on). Whatever nobody lists is poison.
+do), `steep` (logits far from 0), `faint` (the key that is alone in its list holds numbers near fp32's smallest ones),
+`random` (as `tagged`, but no needles: keys as tests usually draw them, to compare gates on). Whatever nobody lists is
+poison.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rocassay.harness.inputs import Placement, Stream
 from rocassay.harness.results import Coordinate
 from rocassay.references.attention.softmax import Attended
 
-RECIPES = ("tagged", "padded", "wide", "far", "steep", "random")
+RECIPES = ("tagged", "padded", "wide", "far", "steep", "faint", "random")
 UNPLANTED = "random"
 """Recipe whose keys hold no needles."""
 

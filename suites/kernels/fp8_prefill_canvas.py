@@ -13,7 +13,10 @@ from rocassay.references.fp8_prefill.attention import Attended, with_output
 class Canvas:
     """A result [rows, heads, dims] and its LSE [rows, heads], of the operands' outputs of these names."""
 
-    def __init__(self, operands: Operands, result: str, lse: str, untouched: float) -> None:
+    def __init__(
+        self, operands: Operands, result: str, lse: str, untouched: float, *, model_holds: bool = True
+    ) -> None:
+        self._holds = model_holds
         self._names, self._untouched = (result, lse), untouched
         self._outputs = operands.outputs
         self._dtype = operands.outputs[result].dtype
@@ -51,7 +54,7 @@ class Canvas:
                 outside=outside,
                 initial=self._outputs[result],
                 share=self._share,
-                model_holds=not self._flat,
+                model_holds=self._holds and not self._flat,
             )
         }
         if lse in self._outputs:

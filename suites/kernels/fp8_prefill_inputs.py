@@ -1,7 +1,8 @@
 """Inputs of the FP8 prefill family: segments around the edges of tiles and units, needles, poison, and the plan.
 
 Recipes: `tagged` (contiguous), `padded` (every free stride padded, queries and keys wider than values), `wide` (key
-rows so far apart that offsets pass 2^31), `far` (so are others), `whole` (every row sees all keys, which lie in order).
+rows so far apart that offsets pass 2^31), `far` (so are others), `whole` (every row sees all keys, which lie in order),
+`steep` (logits that run far apart from part to part and lie far from 0, and weights that only just count).
 Whatever belongs to nobody is NaN: keys that no table lists, queries behind the last request, scratch.
 """
 
@@ -20,7 +21,10 @@ from rocassay.harness.fp8 import encode, format_of
 from rocassay.harness.inputs import Placement, Stream
 from rocassay.kernels.persistent.prefill_planner import PrefillPlan, plan_prefill, prefill_sizes
 
-RECIPES = ("tagged", "padded", "wide", "far", "whole")
+RECIPES = ("tagged", "padded", "wide", "far", "whole", "steep")
+TIGHT = ("far", "steep")
+"""Recipes whose queries end with the last request."""
+
 QK_DIM, V_DIM = 192, 128
 SENTINEL = -7.5
 """What outputs hold before the run."""
@@ -39,6 +43,18 @@ SCALES: Mapping[str, float] = MappingProxyType({"q_scale": 0.021, "k_scale": 0.0
 
 EDGE_NEEDLE, LATE_NEEDLE = 0.22, 0.12
 """Weight of a query in a key: of the last row in keys at edges, of every row in the first key it must not see."""
+
+STEEP_SCALES: Mapping[str, float] = MappingProxyType({"q_scale": 0.25, "k_scale": 1.0, "v_scale": 0.0413})
+"""Of the recipe `steep`: queries to 56 and keys to 224 in either flavour."""
+
+STEEP_SHIFT, STEEP_KEY, STEEP_SLOPE, STEEP_UNIT = 52.0, 56.0, 52.0, 28.0
+"""Queries' first two dims in the recipe `steep`, with either sign, the second also 0; they meet keys of STEEP_KEY, and
+of STEEP_UNIT times the unit's number. So a head's logits lie at ±210 and run up or down by 105 a unit, which is beyond
+what exp holds."""
+
+FAINT_QUERY, FAINT_KEY = 48.0, 3.5
+"""First dim of a request's only query in the recipe `steep`, and of its first key; all others are 0. So each other key
+weighs 2^-17.5 of the first: e4m3 rounds that up to its smallest weight where the first is 2^8 (2^7 in e4m3fnuz)."""
 
 WIDE_KEY_STRIDE = 2**27 + 2**20
 """Elements from key to key in the recipe `wide`: key 16 starts beyond 2^31 elements."""
@@ -62,6 +78,7 @@ def segments_of(word: str, tile: int) -> Segments:
         "empty": ((0, 0), (5, 5), (0, unit + 7), (7, 0), (unit + 3, 4), (tile + 5, tile - 3), (0, 0)),
         "one": ((3 * tile + unit - 1, 3 * tile + unit - 1),),
         "short": ((unit + 1, unit + 1), (2, 2)),
+        "deep": ((unit + 1, 4 * unit + 1), (2, 2)),
     }
     if word not in tables:
         raise MalformedCase(f"segments {word!r} are unknown; use one of {', '.join(tables)}, or lengths joined by '-'")
@@ -129,6 +146,28 @@ def draw_states(stream: Stream, batch: Batch, heads: int) -> tuple[NDArray[np.fl
         for row in range(max(0, rows - keys), rows - 1):
             k[first_key + keys - rows + row + 1] += LATE_NEEDLE * q[first_row + row]
     return q, k, v
+
+
+def steepen(
+    stream: Stream, batch: Batch, unit: int, q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray[np.float64]
+) -> None:
+    """Gives every head of a row a shift of its logits, and a slope along the units of `unit` keys.
+
+    A request with one row gets a first key of next to all weight and no value, and values of one sign behind it.
+    """
+    shape = q.shape[:2]
+    q[..., 0] = STEEP_SHIFT * (2 * stream.child("shift").integers(0, 2, shape) - 1)
+    q[..., 1] = STEEP_SLOPE * stream.child("slope").integers(-1, 2, shape)
+    k[..., 0] = STEEP_KEY
+    for request, (rows, keys) in enumerate(batch.lengths):
+        row, key = batch.qo_indptr[request], batch.kv_indptr[request]
+        own = slice(key, key + keys)
+        k[own, :, 1] = STEEP_UNIT * (np.arange(keys) // unit)[:, None]
+        if rows == 1:
+            q[row], k[own] = 0, 0
+            q[row, :, 0], k[key, :, 0] = FAINT_QUERY, FAINT_KEY
+            v[own] = np.abs(v[own])
+            v[key] = 0
 
 
 def draw_pages(stream: Stream, batch: Batch) -> NDArray[np.int64]:

@@ -58,18 +58,24 @@ KEYS: Mapping[str, tuple[int, ...]] = {
     "one": (100,),
     "many": (330, 450, 0, 20, 3),
     "blank": (36,),
+    "scant": (17,),
+    "even": (40, 33),
 }
 """Keys of the requests. `blind` on three workgroups at 16 keys a page leaves one key behind a cut; `many` on 24
-makes more parts than the reducer loads at once, beside a short tile; `blank` has fewer keys than query tokens."""
+makes more parts than the reducer loads at once, beside a short tile; `blank` has fewer keys than query tokens, and so
+has `scant`, whose one tile with a row that sees nothing is split where 18 tokens meet 9 workgroups."""
 
 RAGGED = (4, 1, 0, 3, 2)
 """Query tokens of `ragged`: the fourth request has a key less than tokens, the third none at all."""
+
+TIGHT = "tight"
+"""Of the word `slots`: parts own no more partial rows than they fill, and the plan's buffers end with the plan."""
 
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
 HARD = ("far", "steep")
 """Recipes whose partial rows have none to spare, and whose lists hold litter where nobody may look."""
 
-ROWS_OF_NOBODY = torch.tensor([0, 1], dtype=torch.int32)
+NO_GROUPS_ROWS = torch.tensor([0, 1], dtype=torch.int32)
 BUFFERS = ("work_meta_data", *NAMES[1:])
 
 
@@ -124,6 +130,9 @@ def _hard(arch: str, fn: str) -> Iterable[Case]:
     yield _case(arch, fn, 16, "far", path="v1.2", qlen=3, keys="few", workers=5, lse=0)
     yield _case(arch, fn, 1, "far", path="plain", qlen=3, keys="cut", workers=3, lse=0)
     yield _case(arch, fn, 16, path="plain", keys="few", workers=1, lse=0)
+    # Tiles that fill no block of rows; folded heads, and a row that no part of a split tile sees.
+    yield _case(arch, fn, 1, dtype="fp8", heads=48, qlen=3, keys="even", workers=4, slots=TIGHT)
+    yield _case(arch, fn, 16, path="v1.2", qlen=18, keys="scant", workers=9, slots=TIGHT)
 
 
 def _full(arch: str) -> Iterable[Case]:
@@ -170,7 +179,7 @@ def _shape(case: Case, batch: Batch) -> DecodeShape:
 def _planned(case: Case, batch: Batch, policy: Policy, workers: int) -> Planned:
     shape = _shape(case, batch)
     schedule = schedule_of(shape, policy, workers=workers, page_size=case.block_size, causal=bool(case["causal"]))
-    return planned(batch, shape, schedule)
+    return planned(batch, shape, schedule, tight=dict(case.params).get("slots") == TIGHT)
 
 
 def _lse(case: Case) -> bool:
@@ -185,17 +194,25 @@ def _litter(tensors: dict[str, torch.Tensor], plan: Planned | None) -> None:
     if plan is not None:
         unread, rows = plan.unread["reduce_final_map"], tensors["reduce_final_map"]
         # The clean plan says -1 there, which is a promise; AITER's says nothing.
-        tensors["reduce_final_map"] = torch.where(unread & (rows == STALE), ROWS_OF_NOBODY, rows)
+        tensors["reduce_final_map"] = torch.where(unread & (rows == STALE), NO_GROUPS_ROWS, rows)
 
 
 def _workspaces(
     tokens: int, width: int, plan: Planned | None, splits: int, *, spare: bool = True
-) -> dict[str, torch.Tensor]:
-    """NaN in every partial row: what no part writes may not be read."""
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """NaN in every partial row, for what no part writes may not be read; and the rows that nobody may write.
+
+    `spare`: whether slots that are not tight have rows of nobody behind them.
+    """
     shape = (tokens, splits or MAX_SPLITS, width)
+    nobodys = torch.zeros(shape, dtype=torch.bool)
     if plan is not None:
-        shape = (plan.plan.partial_rows + spare, width // plan.shape.fold)
-    return {"logits": torch.full((*shape, VALUE_DIM), torch.nan), "attn_lse": torch.full(shape, torch.nan)}
+        rows, width = plan.nobodys(), width // plan.shape.fold
+        rows = rows if spare or plan.tight else rows[: plan.plan.partial_rows]
+        shape = (len(rows), width)
+        nobodys = rows[:, None].expand(shape)
+    spaces = {"logits": torch.full((*shape, VALUE_DIM), torch.nan), "attn_lse": torch.full(shape, torch.nan)}
+    return spaces, {"logits": nobodys[..., None].expand(*shape, VALUE_DIM), "attn_lse": nobodys}
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
@@ -225,7 +242,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
         outputs["final_lse"] = torch.full(shape, SENTINEL)
     if case.recipe in HARD:
         _litter(tensors, plan)
-    spaces = _workspaces(*shape, plan, case.integer("workers"), spare=case.recipe not in HARD)
+    spaces, unwritten = _workspaces(*shape, plan, case.integer("workers"), spare=case.recipe not in HARD)
     return Operands(
         inputs=tensors,
         outputs=outputs,
@@ -237,6 +254,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
         workspaces=spaces,
         placements=_placements(case, tuple(data.q.shape), tuple(data.kv_buffer.shape), spaces),
         unread={**data.unread, **(plan.unread if plan else {})},
+        unwritten=unwritten,
     )
 
 
@@ -368,11 +386,13 @@ def _other(case: Case, operands: Operands, plan: Planned | None, path: str, work
     kept = {name: tensor for name, tensor in operands.inputs.items() if name not in BUFFERS}
     unread = {name: mask for name, mask in operands.unread.items() if name not in BUFFERS}
     tokens, width = operands.inputs["q"].shape[:2]
+    spaces, unwritten = _workspaces(tokens, width, plan, workers)
     other = replace(
         operands,
         inputs={**kept, **(plan.tensors if plan else {})},
         unread={**unread, **(plan.unread if plan else {})},
-        workspaces=_workspaces(tokens, width, plan, workers),
+        workspaces=spaces,
+        unwritten=unwritten,
     )
     return changed, other, lambda outputs: outputs
 

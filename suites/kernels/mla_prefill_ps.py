@@ -6,6 +6,7 @@ Pages of one token. The axis `path` forces the branch; `auto` leaves it to the d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from rocassay.kernels.dispatch.mla_prefill import MLA_PREFILL, MlaPrefillTable
 from rocassay.kernels.fp8_prefill.dispatch import PrefillPath, PrefillVariant, prefill_variant
 from rocassay.references.fp8_prefill import mla_prefill_ps as reference
 from rocassay.references.fp8_prefill import mla_prefill_reduce as reduction
+from rocassay.suites.kernels.attention_inputs import beyond
 from rocassay.suites.kernels.fp8_prefill_axes import ARCHES, FP8S, NO_PAGES
 from rocassay.suites.kernels.fp8_prefill_canvas import Canvas
 from rocassay.suites.kernels.fp8_prefill_inputs import (
@@ -32,6 +34,8 @@ from rocassay.suites.kernels.fp8_prefill_inputs import (
     SENTINEL,
     SPARE_KEYS,
     SPREAD,
+    STEEP_SCALES,
+    TIGHT,
     V_DIM,
     WIDE_KEY_STRIDE,
     Batch,
@@ -44,6 +48,7 @@ from rocassay.suites.kernels.fp8_prefill_inputs import (
     poison,
     quantised,
     segments,
+    steepen,
 )
 
 NAME = "mla_prefill_ps"
@@ -72,10 +77,19 @@ def cases(tier: Tier) -> Iterable[Case]:
     # A part that begins a whole product's rows behind the first ones, which see none of it.
     split: dict[str, Any] = {**real, "workers": (8,)}
     yield from cross(NAME, **one, **split, segments=("short",), path=("persistent",), lse=("yes",))
+    yield from _hard(axes, one, small)
     if tier != "quick":
         yield from _long(axes, both)
     if tier == "nightly":
         yield from _nightly(axes, both)
+
+
+def _hard(axes: dict[str, Any], one: dict[str, Any], small: dict[str, Any]) -> Iterable[Case]:
+    """Offsets past 2^31, and parts whose LSEs are beyond each other's exponentials, merged by several programs."""
+    far: dict[str, Any] = {**small, "heads": (3,), "workers": (16,), "lse": ("yes",), "recipes": ("far",)}
+    yield from cross(NAME, **one, **far, segments=("deep",), path=("persistent", "fallback"))
+    steep: dict[str, Any] = {**small, "workers": (16,), "lse": ("no",), "recipes": ("steep",)}
+    yield from cross(NAME, **axes, **steep, segments=("chunked",), path=("persistent",))
 
 
 def _nightly(axes: dict[str, Any], both: dict[str, Any]) -> Iterable[Case]:
@@ -124,27 +138,29 @@ def inputs(case: Case, stream: Stream) -> Operands:
     drawn = Stream(case.op, case.fp8, repr([p for p in case.params if p[0] != "path"]), case.recipe, case.seed)
     heads, batch, fp8 = case.integer("heads"), _batch(case), _format(case)
     q, k, v = draw_states(drawn, batch, heads)
-    whole = case.recipe == "whole"
+    if case.recipe == "steep":
+        steepen(drawn, batch, case.integer("tile") // 2, q, k, v)
+    whole, spare = case.recipe == "whole", 0 if case.recipe in TIGHT else IDLE_ROWS
     pages = np.arange(batch.keys) if whole else draw_pages(drawn, batch)
-    scales = SCALES if fp8 != "bf16" else dict.fromkeys(SCALES, 1.0)
-    tensors = {"q": torch.cat([quantised(q, scales["q_scale"], fp8), poison((IDLE_ROWS, heads, QK_DIM), fp8)])}
+    scales = _scales(case)
+    tensors = {"q": torch.cat([quantised(q, scales["q_scale"], fp8), poison((spare, heads, QK_DIM), fp8)])}
     for name, state, width in (("k", k, QK_DIM), ("v", v, V_DIM)):
         pool = poison((batch.keys + SPARE_KEYS, heads, width), fp8)
         pool[torch.from_numpy(pages)] = quantised(state, scales[f"{name}_scale"], fp8)
         tensors[name] = pool
     unlisted = torch.ones(batch.keys + SPARE_KEYS, dtype=torch.bool)
     unlisted[torch.from_numpy(pages)] = False
-    idle = torch.arange(batch.rows + IDLE_ROWS) >= batch.rows
+    idle = torch.arange(batch.rows + spare) >= batch.rows
     unread = {"q": idle[:, None, None].expand_as(tensors["q"])}
     unread |= {name: unlisted[:, None, None].expand_as(tensors[name]) for name in ("k", "v")}
     tensors |= {"qo_indptr": torch.from_numpy(batch.qo_indptr), "kv_indptr": torch.from_numpy(batch.kv_indptr)}
     if not whole:
         tensors["kv_page_indices"] = torch.from_numpy(pages.astype(np.int32))
     if fp8 != "bf16":
-        tensors |= {name: torch.tensor([scale], dtype=torch.float32) for name, scale in SCALES.items()}
-    outputs = {"output": torch.full((batch.rows + IDLE_ROWS, heads, V_DIM), SENTINEL, dtype=torch.bfloat16)}
+        tensors |= {name: torch.tensor([scale], dtype=torch.float32) for name, scale in scales.items()}
+    outputs = {"output": torch.full((batch.rows + spare, heads, V_DIM), SENTINEL, dtype=torch.bfloat16)}
     if case["lse"] == "yes":
-        outputs["final_lse"] = torch.full((batch.rows + IDLE_ROWS, heads), SENTINEL)
+        outputs["final_lse"] = torch.full((batch.rows + spare, heads), SENTINEL)
     if case["path"] != "fallback":
         workers, tile = case.integer("workers"), case.integer("tile")
         plan = batch.plan(heads, workers, tile, causal=not whole)
@@ -167,8 +183,30 @@ def inputs(case: Case, stream: Stream) -> Operands:
     )
 
 
+def _scales(case: Case) -> Mapping[str, float]:
+    if case["kind"] == "bf16":
+        return dict.fromkeys(SCALES, 1.0)
+    return STEEP_SCALES if case.recipe == "steep" else SCALES
+
+
+def _far(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
+    """Tokens, heads and partial rows whose last ones lie past 2^31, the last token of the first request among them."""
+    heads, split = case.integer("heads"), segments(case)[0][0]
+    token, head = beyond(split, 2**20), beyond(heads, 2**12)
+    places = {"q": Placement((token, head, 1)), "output": Placement((token, head, 1))}
+    if "final_lse" in tensors:
+        places["final_lse"] = Placement((token, 1))
+    if "split_lse" in tensors:
+        # The last slot's first row is past it already: rows behind may be nobody's.
+        row = beyond(len(tensors["split_lse"]) - case.integer("tile") + 1, 2**20)
+        places["split_lse"] = Placement((row, 1))
+    return places
+
+
 def _placements(case: Case, tensors: Mapping[str, torch.Tensor]) -> dict[str, Placement]:
     heads = case.integer("heads")
+    if case.recipe == "far":
+        return _far(case, tensors)
     if case.recipe == "wide":
         wide = (WIDE_KEY_STRIDE, V_DIM, 1)
         return {"k": Placement((WIDE_KEY_STRIDE, QK_DIM, 1)), "v": Placement(wide)}
@@ -200,12 +238,14 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     if case["path"] == "persistent":
         items = operands.inputs["work_info_set"][: int(operands.inputs["work_indptr"][-1])]
         parts = [part for part in reference.attend_parts(source, items, plan) if part[0] >= 0]
-    finals = Canvas(operands, "output", "final_lse", SENTINEL)
+    # Of steep logits fp32 alone rounds more than the weights' type, which the model is of.
+    holds = case.recipe != "steep"
+    finals = Canvas(operands, "output", "final_lse", SENTINEL, model_holds=holds)
     for rows, attended in reference.rounded_in_parts(whole, parts):
         finals.paint(rows, slice(None), attended, slice(None))
     found = finals.expectations()
     if "split_data" in operands.outputs:
-        partial = Canvas(operands, "split_data", "split_lse", SENTINEL)
+        partial = Canvas(operands, "split_data", "split_lse", SENTINEL, model_holds=holds)
         for slot, head, rows, attended in parts:
             partial.paint(torch.arange(slot, slot + len(rows)), head, attended, head)
         found |= partial.expectations(anything=case["path"] == "auto")
@@ -246,9 +286,9 @@ def _store(
 
 
 def variant(case: Case, target: Target, dispatch: MlaPrefillTable) -> PrefillVariant:
-    """The dispatcher's decisions, with the path that the case forces."""
+    """The dispatcher's decisions, with the path that the case forces; steep parts are merged by several programs."""
     word = str(case["path"])
-    return prefill_variant(
+    found = prefill_variant(
         target,
         fp8=_format(case),
         heads=case.integer("heads"),
@@ -256,6 +296,8 @@ def variant(case: Case, target: Target, dispatch: MlaPrefillTable) -> PrefillVar
         tile_q=case.integer("tile"),
         dispatch=dispatch,
     )
+    short = replace(found.reduce, rows_per_program=case.integer("tile") // 2)
+    return replace(found, reduce=short) if case.recipe == "steep" else found
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
@@ -276,10 +318,14 @@ def _expected_kernels(case: Case) -> tuple[str, ...]:
 
 
 def accepts(case: Case) -> bool:
-    """bf16 has no plan and no flavour, parts need their sums, and keys far apart must be few."""
+    """bf16 has no plan and no flavour, and hard recipes are made for few numbers."""
     plain = case["path"] == "fallback" and case.fp8 == "e4m3fn"
-    near = case.recipe != "wide" or (case["segments"], case["tile"]) == ("short", 32)
-    return (case["kind"] == "fp8" or plain) and near
+    # Keys far apart must be few, so must be rows and heads; and the units of steep logits, which fp8 keys must hold.
+    made_for = {"wide": "short", "far": "deep", "steep": "chunked"}.get(case.recipe)
+    made = made_for is None or (case["segments"], case["tile"]) == (made_for, 32)
+    alone = case.recipe not in ("far", "steep") or case["kind"] == "fp8"
+    apart = case.recipe != "far" or case.integer("heads") == 3
+    return (case["kind"] == "fp8" or plain) and made and alone and apart
 
 
 OP = register(

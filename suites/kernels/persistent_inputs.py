@@ -9,7 +9,7 @@ nobody, tails of pages, tails of the plan's buffers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ WIDE_PAGE = 143_596_800
 """Elements from page to page in the recipe `wide`: page 15 starts beyond 2^31."""
 
 WIDE_PAGES = 17
+
+ROWS_OF_NOBODY = 1
+"""Partial rows that belong to no part: in front of tight slots, else behind all slots."""
 
 NEAR_TOKEN = 2**17
 """Elements from token to token of partial results whose splits are far apart in the recipe `far`."""
@@ -92,6 +95,13 @@ class Planned:
     shape: DecodeShape
     tensors: dict[str, torch.Tensor]
     unread: dict[str, torch.Tensor]
+    tight: bool = False
+    """Whether parts have but the partial rows that they fill."""
+
+    def nobodys(self) -> torch.Tensor:
+        """bool [rows]: partial rows that no part owns."""
+        rows = torch.arange(self.plan.partial_rows + (0 if self.tight else ROWS_OF_NOBODY))
+        return rows < ROWS_OF_NOBODY if self.tight else rows >= self.plan.partial_rows
 
 
 def known_recipe(case: Case) -> str:
@@ -114,13 +124,16 @@ def schedule_of(shape: DecodeShape, policy: Policy, *, workers: int, page_size: 
     return Schedule.v1_2(shape, workers=workers, kv_granularity=granularity, page_size=page_size, causal=causal)
 
 
-def planned(batch: Batch, shape: DecodeShape, schedule: Schedule) -> Planned:
-    """The host planner's plan in buffers with room to spare."""
+def planned(batch: Batch, shape: DecodeShape, schedule: Schedule, *, tight: bool = False) -> Planned:
+    """The host planner's plan in buffers with room to spare; `tight`: with none, and slots as `_tightened` has them."""
     lists = (batch.qo_indptr(), batch.kv_indptr(), batch.last_page_lens())
     lengths = Lengths.dense(*(t.numpy() for t in lists), page_size=batch.page_size, fold=shape.fold)
     plan = plan_decode(lengths, schedule)
+    plan = _tightened(plan) if tight else plan
     items, groups, parts = len(plan.work_info), len(plan.final_map), len(plan.partial_map)
-    buffers = Buffers.allocate(Sizes(schedule.workers, items + 3, groups + 2, parts + 5), STALE)
+    more = (0, 0, 0) if tight else (3, 2, 5)
+    room = [count + spare for count, spare in zip((items, groups, parts), more, strict=True)]
+    buffers = Buffers.allocate(Sizes(schedule.workers, *room), STALE)
     write(plan, buffers, policy=schedule.policy)
     buffers.work_metadata[:] = 0
     tensors = {
@@ -131,14 +144,27 @@ def planned(batch: Batch, shape: DecodeShape, schedule: Schedule) -> Planned:
         "reduce_final_map": torch.from_numpy(buffers.reduce_final_map),
         "reduce_partial_map": torch.from_numpy(buffers.reduce_partial_map),
     }
-    split = torch.zeros(groups + 2, dtype=torch.bool)
+    split = torch.zeros(room[1], dtype=torch.bool)
     split[:groups] = torch.from_numpy(np.diff(plan.reduce_indptr) > 0)
     unread = {
-        "work_info_set": (torch.arange(items + 3) >= items)[:, None].expand(-1, 8).contiguous(),
+        "work_info_set": (torch.arange(room[0]) >= items)[:, None].expand(-1, 8).contiguous(),
         "reduce_final_map": ~split[:, None].expand(-1, 2),
-        "reduce_partial_map": torch.arange(parts + 5) >= parts,
+        "reduce_partial_map": torch.arange(room[2]) >= parts,
     }
-    return Planned(plan, shape, tensors, unread)
+    return Planned(plan, shape, tensors, unread, tight)
+
+
+def _tightened(plan: Plan) -> Plan:
+    """The plan with other slots: each as high as its part, the last part's first, behind the rows of nobody.
+
+    So whatever a part writes behind its rows falls into those of a part before it, or out of the buffer.
+    """
+    info = plan.work_info.copy()
+    split = info[:, 1] >= 0
+    heights = (info[:, 3] - info[:, 2])[split]
+    rows = ROWS_OF_NOBODY + int(heights.sum())
+    info[split, 1] = rows - np.cumsum(heights)
+    return replace(plan, work_info=info, partial_map=info[split, 1], partial_rows=rows)
 
 
 def real_heads(heads: int, width: int) -> list[int]:

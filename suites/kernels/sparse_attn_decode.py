@@ -61,6 +61,9 @@ EDGES: tuple[tuple[Shape, Shape], ...] = (
 """Per query its main and its extra list: several tiles, nothing, a first tile without a valid slot, no valid main
 slot, and a single key."""
 
+ALONE = 4
+"""Query whose main list is a single key."""
+
 
 def cases(tier: Tier) -> Iterable[Case]:
     """Quick: both paths, both caches, head tails, lists with every edge; full adds lengths, heads and splits."""
@@ -82,6 +85,7 @@ def _cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **one, **alone, block_sizes=(256,), heads=(24,))
     bare: dict[str, Any] = {"block_sizes": (2,), "extra": (64,), "lists": ("edges",), "sink": ("none",)}
     yield from cross(NAME, **one, **bare, heads=(8,))
+    yield from cross(NAME, **one, **alone, block_sizes=(64,), heads=(16,), recipes=("faint",))
     short: dict[str, Any] = {"block_sizes": (64,), "extra": (2,), "lists": (5,), "sink": ("none",)}
     yield from cross(NAME, **split, **short, heads=(16,), splits=(0,))
     wide: dict[str, Any] = {"block_sizes": (2,), "extra": (64,), "lists": ("edges",), "sink": ("mixed",)}
@@ -171,7 +175,8 @@ def _cache(
     pages = -(-max(named + 20, beyond + 1) // block_size) + 1
     lists: Lists = draw_lists(stream, shapes, pages * block_size, first=case.recipe == "padded")
     planted, steep = case.recipe != UNPLANTED, case.recipe == "steep"
-    return planar_cache(stream, lists, q, fp8, block_size, planted=planted, steep=steep)
+    faint = lists.valid(ALONE)[0] if case.recipe == "faint" else None
+    return planar_cache(stream, lists, q, fp8, block_size, planted=planted, steep=steep, faint=faint)
 
 
 def _workspaces(case: Case, tokens: int) -> dict[str, torch.Tensor]:
@@ -290,7 +295,8 @@ def accepts(case: Case) -> bool:
     return (
         single
         and case["extra"] != case.block_size
-        and (case.recipe not in ("wide", "far", "steep") or case["lists"] == "edges")
+        and (case.recipe not in ("wide", "far", "steep", "faint") or case["lists"] == "edges")
+        and (case.recipe != "faint" or case["extra"] == 0)
     )
 
 

@@ -1,4 +1,7 @@
-"""Op `sparse_attn_prefill`: ragged sparse attention over unquantised rows. No pages (block size 1), no FP8."""
+"""Op `sparse_attn_prefill`: ragged sparse attention over unquantised rows. No pages (block size 1), no FP8.
+
+The word `dtype` of some cases is the type of queries, rows and outputs; the others' is bf16.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,7 @@ EDGES: tuple[tuple[int | str, ...], ...] = (
 """Several tiles with holes, nothing, a first tile without a valid row, no valid row, one key, a key with NaN."""
 
 NAN_TOKEN, NAN_DIM = 5, 5
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SPREAD = 1.25
 """Standard deviation of the logits."""
 
@@ -83,6 +87,8 @@ def _cases(tier: Tier) -> Iterable[Case]:
     hard: dict[str, Any] = {**axes, "lists": ("edges",)}
     yield from cross(NAME, **hard, recipes=("far",), dim=(512,), width=(512,), heads=(33,), sink=("mixed",))
     yield from cross(NAME, **hard, recipes=("steep",), dim=(512,), width=(512,), heads=(16,), sink=("none",))
+    half: dict[str, Any] = {**hard, "recipes": ("steep",), "dtype": ("fp16",)}
+    yield from cross(NAME, **half, dim=(512,), width=(512,), heads=(16,), sink=("none",))
     yield from cross(NAME, **hard, recipes=("padded",), dim=(560,), width=(544,), heads=(16,), sink=("mixed",))
     yield from cross(NAME, **hard, dim=(560,), width=(544,), heads=(16,), sink=("none",))
     if tier != "quick":
@@ -123,9 +129,10 @@ def inputs(case: Case, stream: Stream) -> Operands:
     rows[unlisted] = np.nan
     if case["lists"] == "edges":
         rows[lists.valid(NAN_TOKEN)[2], NAN_DIM] = np.nan
-    kv = torch.from_numpy(rows).to(torch.bfloat16)[:, None]
+    dtype = DTYPES[str(dict(case.params).get("dtype", "bf16"))]
+    kv = torch.from_numpy(rows).to(dtype)[:, None]
     tensors = {
-        "q": torch.from_numpy(q).to(torch.bfloat16),
+        "q": torch.from_numpy(q).to(dtype),
         "kv": kv,
         "ragged_indices": lists.indices(),
         "ragged_indptr": lists.indptr(),
@@ -133,7 +140,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     unread = {"kv": torch.from_numpy(unlisted)[:, None, None].expand_as(kv), "ragged_indices": lists.tail()}
     if case["sink"] == "mixed":
         tensors["attn_sink"], unread["attn_sink"] = sinks(stream, heads)
-    output = torch.full((tokens, heads, width), SENTINEL, dtype=torch.bfloat16)
+    output = torch.full((tokens, heads, width), SENTINEL, dtype=dtype)
     scale = float(np.float32(SPREAD / np.sqrt(dim)))
     return Operands(
         inputs=tensors,
@@ -209,8 +216,8 @@ OP = register(
         dispatch=DISPATCH,
         cases=cases,
         plan=RoundingPlan(
-            (("p", "bfloat16"), ("out", "bfloat16")),
-            "weights meet the values as bf16 matrix operands; logits, sums and the result accumulate in fp32",
+            (("p bf16", "bfloat16"), ("out bf16", "bfloat16"), ("p fp16", "float16"), ("out fp16", "float16")),
+            "weights meet the values as operands of the rows' type; logits, sums and the result accumulate in fp32",
         ),
         locate=locate,
         free={"lists": (1, 300), "heads": (1, 40)},

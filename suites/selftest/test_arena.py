@@ -208,3 +208,23 @@ def test_operands_themselves_are_never_written():
         tensor.view.fill_(9)
     assert torch.equal(operands.inputs["x"], counting(2, 3))
     assert torch.equal(operands.outputs["out"], counting(3, 2).bfloat16())
+
+
+def test_elements_of_nobody_that_change_are_damage_and_others_are_not():
+    operands = replace(call(), unwritten={"scratch": torch.tensor([False, True, False, True])})
+    placed = Placed(operands, CPU)
+    assert placed.damages() == []
+    placed.guarded["scratch"].view[::2] = 1
+    assert placed.damages() == []
+    placed.guarded["scratch"].view[3] = 1
+    (damage,) = placed.damages()
+    assert str(damage).endswith("bytes of nobody's elements overwritten, the first in scratch[3]")
+    placed.refill(operands)
+    assert placed.damages() == []
+
+
+def test_a_refill_tells_anew_which_elements_are_nobodys():
+    placed = Placed(call(), CPU)
+    placed.refill(replace(call(), unwritten={"scratch": torch.ones(4, dtype=torch.bool)}))
+    placed.guarded["scratch"].view[1] = 0
+    assert [damage.element for damage in placed.damages()] == [(1,)]

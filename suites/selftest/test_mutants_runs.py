@@ -131,10 +131,10 @@ def test_a_mutant_that_ends_its_process_costs_itself_only(children: Children, tm
     assert (killed.id, killed.fate) == (harmless.id, "killed")
 
 
-def record(fate: str = "survived", name: str = "kernels:a") -> MutantRecord:
+def record(fate: str = "survived", name: str = "kernels:a", engine: str = "isa") -> MutantRecord:
     known = {"module": "m.kernels", "function": "f", "line": 1, "operator": "o", "old": "", "new": ""}
     return MutantRecord.model_validate(
-        {"op": "toy", "id": name, "engine": "isa", "tier": "quick", "source": "", "fate": fate, **known}
+        {"op": "toy", "id": name, "engine": engine, "tier": "quick", "source": "", "fate": fate, **known}
     )
 
 
@@ -156,6 +156,13 @@ def test_an_entry_whose_mutant_is_gone_or_seen_is_stale():
     gone = "the ledger's kernels:a of toy does not exist any more; remove it"
     assert list(stale(LEDGER, {"toy": frozenset()}, [])) == [gone]
     assert list(stale(LEDGER, {"other": frozenset()}, [])) == []
+
+
+def test_an_entry_may_crash_a_compiler_but_not_the_interpreter():
+    known = {"toy": frozenset({"kernels:a"})}
+    assert list(stale(LEDGER, known, [record("crashed")])) == []
+    (problem,) = stale(LEDGER, known, [record("crashed", engine="interpreter")])
+    assert problem == "the ledger's kernels:a of toy is crashed, not equivalent; remove it"
 
 
 @pytest.mark.parametrize(
