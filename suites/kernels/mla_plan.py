@@ -259,7 +259,7 @@ def other_content(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """The chip decides, and takes its heads; folded ones have pages of one key and queries of one length from token 0 on.
+    """The chip decides, and takes its heads; folded ones have pages of one key, and queries of one length from 0 on.
 
     AITER's planner trims keys for tiles without rows, too, which heads that do not divide a tile's rows leave: those
     take pages here. Units hold whole pages.
