@@ -97,6 +97,10 @@ def _no_counts() -> dict[str, int]:
     return {}
 
 
+def _no_addresses() -> dict[int, int]:
+    return {}
+
+
 def _no_codes() -> dict[str, set[str]]:
     return {}
 
@@ -116,6 +120,8 @@ class Trace:
 
     Every lane that may load counts, a byte that is loaded twice counts twice.
     """
+    addresses: dict[int, int] = field(default_factory=_no_addresses)
+    """Where kernels of the last launches saw tensors, by the address of the first byte; the others where they are."""
     watched: frozenset[FindingKind] = frozenset()
     """Kinds of findings that this engine looks for."""
     counts: dict[str, int] = field(default_factory=_no_counts)

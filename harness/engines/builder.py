@@ -203,8 +203,7 @@ class Builder(stock.InterpreterBuilder):
     # Arithmetic beyond the tables below
 
     def create_idiv(self, lhs: Any, rhs: Any) -> Handle:
-        remainder = np.fmod(lhs.data, rhs.data)
-        return Handle((lhs.data - remainder) // rhs.data, lhs.dtype.scalar)
+        return Handle(numerics.quotient(lhs.data, rhs.data), lhs.dtype.scalar)
 
     def create_lshr(self, lhs: Any, rhs: Any) -> Handle:
         return Handle(numerics.logical_shift_right(lhs.data, rhs.data), lhs.dtype.scalar)

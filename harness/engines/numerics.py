@@ -243,6 +243,12 @@ def integer_op(function: Callable[..., Array], lhs: Array, rhs: Array) -> Array:
     return function(lhs, rhs)
 
 
+def quotient(lhs: Array, rhs: Array) -> Array:
+    """Integer quotient towards zero. By 0 it is all ones: GPUs give junk there, and numpy's 0 would look harmless."""
+    found = (lhs - np.fmod(lhs, rhs)) // rhs
+    return found if rhs.all() else np.where(rhs == 0, ~np.zeros_like(found), found)
+
+
 def logical_shift_right(lhs: Array, rhs: Array) -> Array:
     """Shift in zeros whatever the storage's signedness."""
     unsigned = np.dtype(f"u{lhs.dtype.itemsize}")

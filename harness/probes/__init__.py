@@ -7,6 +7,7 @@ from rocassay.harness.probes.dispatch import Dispatch
 from rocassay.harness.probes.host_sync import HostSync
 from rocassay.harness.probes.memory import Bounds, Canary, InputsUnchanged, Order, Undefined
 from rocassay.harness.probes.metamorphic import Invariance, Poison, Strides
+from rocassay.harness.probes.pointers import Pointers
 from rocassay.harness.probes.probe import Allowance, Observation, Probe
 from rocassay.harness.probes.replay import RELAUNCHING
 from rocassay.harness.probes.traffic import Traffic
@@ -27,6 +28,7 @@ __all__ = [
     "HostSync",
     "Invariance",
     "Observation",
+    "Pointers",
     "Poison",
     "Probe",
     "Strides",

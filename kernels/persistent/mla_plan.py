@@ -92,7 +92,7 @@ def _total_units(
         height = tl.cdiv(q_len, tl.maximum(count, 1))
         for number in range(MOST_TILES):
             if EXACT:
-                height = tl.zeros([LANES], tl.int32) + TILE_TOKENS
+                height = tl.full([LANES], TILE_TOKENS, tl.int32)
             start = number * height
             end = tl.minimum(start + height, q_len)
             live = there & (number < count) & (start < end)

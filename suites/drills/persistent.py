@@ -380,7 +380,7 @@ _fault(
     _line(
         PLAN, "whole = (left >= rest + OVERHEAD) | ((room > 0) & (cut >= barrier))", "whole = left >= rest + OVERHEAD"
     ),
-    lambda case: case["keys"] != "mixed" and case.integer("qlen") > 1,
+    lambda case: case["keys"] != "mixed" and case["qlen"] == 4,
     BYTES,
 )
 

@@ -37,6 +37,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     axes: dict[str, Any] = {"arches": ARCHES, "fp8s": NO_FP8, "block_sizes": NO_PAGES}
     counts = (1, 2, 7, 70) if tier == "quick" else (1, 2, 3, 7, 31, 63, 64, 65, 70, 129)
     yield from cross(NAME, **axes, requests=counts, ratio=(1, 2, 4, 128))
+    # A power of two of them: the search for an owner has no step to spare.
+    yield from cross(NAME, **axes, requests=(8,), ratio=(2,))
 
 
 def inputs(case: Case, stream: Stream) -> Operands:

@@ -15,7 +15,7 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Expectation, Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes import Dispatch, Invariance, Observation, Poison, Strides, Traffic
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.probes.probe import Outputs
 from rocassay.harness.results import Coordinate
@@ -45,6 +45,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **long, lengths=("long", "none"))
     crowd: dict[str, Any] = {**axes, "page": (16,), "unused": (2060,), "lengths": ("edges",)}
     yield from cross(NAME, **{**crowd, "block_sizes": (16,)})
+    # Table rows beyond 2^31 elements; a request whose pages the programs take twice, and more requests than programs.
+    yield from cross(NAME, **{**both, **axes, "recipes": ("wide",), "page": (16,), "block_sizes": (64,)}, unused=(0,))
+    yield from cross(NAME, **{**long, "block_sizes": (64,)}, lengths=("vast",))
     if tier != "quick":
         yield from cross(NAME, **{**long, "page": (1, 16, 64)}, lengths=LENGTHS)
 
@@ -61,7 +64,7 @@ def lengths_of(case: Case) -> tuple[int, ...]:
     if word == RANDOM:
         return random_lengths(case)
     edges = (2 * size + 3, 0, 1, size, max(1, size - 1), 127, 2 * size, 17, size + 1)
-    words = {"edges": edges, "long": (5, 2100, 0, 33), "none": ()}
+    words = {"edges": edges, "long": (5, 2100, 0, 33), "vast": (*range(17), 16_600), "none": ()}
     return words[one_of(case, "lengths", tuple(words))]
 
 
@@ -155,6 +158,14 @@ def permute_blocks(case: Case, operands: Operands) -> Transformed:
     return case, replace(operands, inputs={**operands.inputs, "block_table": new_table}), back
 
 
+def one_pass(seen: Observation) -> Mapping[str, int]:
+    """Every page of the kernel asks the table once for its block, as machine code in all lanes that hold the page."""
+    page, lengths = seen.case.integer("page"), seen.operands.inputs["seq_lens"]
+    pages = int((-(-lengths // page)).sum())
+    lanes = 1 if seen.target.backend == "interpreter" else 64 * seen.variant.num_warps
+    return {"block_table": 4 * pages * max(1, lanes // seen.variant.tile_columns)}
+
+
 OP = register(
     Op(
         name=NAME,
@@ -183,6 +194,7 @@ OP = register(
             Strides(),
             Poison(),
             Tail("kv_indices", "kv_indptr"),
+            Traffic(one_pass),
             Invariance("block-permutation", permute_blocks, "the block table alone says where a block lies"),
         ),
         probed=lambda case: case.recipe == "padded" and case["lengths"] == "edges" and case["unused"] == 3,

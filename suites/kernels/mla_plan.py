@@ -15,13 +15,13 @@ from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance
+from rocassay.harness.probes import Dispatch, Invariance, Pointers
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.persistent.buffers import NAMES, Buffers, PlanError, decode_sizes
 from rocassay.kernels.persistent.dispatch import DISPATCH, MlaDispatch, MlaPlanVariant, mla_plan_variant
 from rocassay.kernels.persistent.planner import Lengths, Plan, Policy, Schedule, plan_decode, write
-from rocassay.kernels.persistent.shapes import DecodeShape, Element
+from rocassay.kernels.persistent.shapes import FOLDED_HEADS, DecodeShape, Element
 from rocassay.references.persistent import mla_plan as reference
 from rocassay.references.persistent.plan_records import Rules
 from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S, PAGE_SIZES
@@ -31,6 +31,9 @@ from rocassay.suites.persistent.promises import promised
 NAME = "mla_plan"
 WORKERS = (1, 3, 5, 80, 256, 304)
 OUTPUTS = NAMES[1:]
+ADDRESSED = ("work_indptr", "work_info_set")
+"""Buffers whose addresses work_metadata holds, in this order."""
+
 SPARE = 3
 """Elements or rows of every buffer beyond the largest plan; work_indptr has none to spare."""
 
@@ -39,7 +42,8 @@ STALE_TAIL = 41
 """What the last page of a request without pages holds: a number that nobody may go by."""
 
 BLIND = {"exact": 193, "v1.2": 1089}
-"""Keys of each of four requests that five workgroups would cut one key before the end."""
+"""Keys of each of four requests that five workgroups would cut one key before the end; with so many keys more that
+the cut is the last that falls behind the barrier, or the first before it, `edge`."""
 
 
 def cases(tier: Tier) -> Iterable[Case]:
@@ -63,8 +67,28 @@ def cases(tier: Tier) -> Iterable[Case]:
             yield _case(arch, 16, **tall, workers=16)
             yield _case(arch, 1, **tall, workers=16, causal=0)
             yield _case(arch, 1, policy=policy, keys=500, requests=1, splits=1, workers=16)
+            yield from _edges(arch, policy)
         if tier != "quick":
             yield from _full(arch)
+
+
+def _edges(arch: str, policy: str) -> Iterable[Case]:
+    """Cuts at the last key that allows one and at the next, lists that begin behind 0, tails of one element."""
+    yield _case(arch, 1, policy=policy, qlen=4, requests=4, keys="edge")
+    # The barrier of pages, and none.
+    yield _case(arch, 16, policy=policy, heads=128, dtype="fp8", qlen=7, requests=2, workers=15, keys="edge")
+    # A cut after others, in the second tile; fewer keys than tokens, met by a workgroup that is full; units of a key.
+    part: dict[str, Value | bool] = {"policy": policy, "first": 5, "spare": 1}
+    yield _case(arch, 1, **part, unit=32, qlen=10, requests=1, workers=21, keys="edge")
+    yield _case(arch, 1, **part, unit=4, qlen=16, requests=4, workers=14, keys=3)
+    yield _case(arch, 1, **part, unit=1, qlen=12, requests=4)
+    # More requests than are counted at a time, and no split at all.
+    yield _case(arch, 1, policy=policy, requests=260, idle=256, keys=500)
+    yield _case(arch, 1, policy=policy, splits="zero", requests=3)
+    if (arch, policy) == ("gfx950", "v1.2"):
+        # Heads that do not divide the rows of a tile: taller tiles, and one without rows; tokens of half a tile.
+        yield _case(arch, 16, policy=policy, heads=40, qlen=16, ragged=1)
+        yield _case(arch, 1, policy=policy, heads=48, qlen=4)
 
 
 def _full(arch: str) -> Iterable[Case]:
@@ -88,23 +112,34 @@ def _case(arch: str, page: int, **params: Value | bool) -> Case:
     return Case(NAME, arch, FP8S[0], page, tuple({"chip": arch, **chosen}.items()))
 
 
+def _option(case: Case, name: str, default: int) -> int:
+    """A parameter that few cases have: tokens a `unit`, `first` token and page, `idle` requests, `spare` elements."""
+    return int(dict(case.params).get(name, default))
+
+
+def _most_splits(case: Case) -> int | None:
+    """Splits a tile at most: none for 0, and 0 for the word `zero`, which asks for one workgroup."""
+    return 0 if case["splits"] == "zero" else case.integer("splits") or None
+
+
 def _shape(case: Case) -> DecodeShape:
     kind = cast("Element", case["dtype"])
     return DecodeShape(str(case["chip"]), case.integer("heads"), case.integer("qlen"), kind, kind)
 
 
 def _schedule(case: Case, shape: DecodeShape) -> Schedule:
-    page, splits = case.block_size, case.integer("splits") or None
+    page, splits = case.block_size, _most_splits(case)
     workers, causal = case.integer("workers"), bool(case["causal"])
     if case["policy"] == "exact":
         heads = shape.heads // shape.fold
+        unit = _option(case, "unit", max(16, page))
         return Schedule.exact(
-            workers=workers, heads=heads, tile_rows=shape.rows, granularity=max(16, page), overhead=2,
+            workers=workers, heads=heads, tile_rows=shape.rows, granularity=unit, overhead=2,
             page_size=page, causal=causal, max_splits=splits,
         )  # fmt: skip
-    granularity = 16 if page == 1 else 2
+    unit = _option(case, "unit", 16 if page == 1 else 2 * page)
     return Schedule.v1_2(
-        shape, workers=workers, kv_granularity=granularity, page_size=page, causal=causal, max_splits=splits
+        shape, workers=workers, kv_granularity=unit // page, page_size=page, causal=causal, max_splits=splits
     )
 
 
@@ -127,8 +162,12 @@ def inputs(case: Case, stream: Stream) -> Operands:
     )
     keys = kinds[stream.child("kind").integers(0, len(kinds), count), np.arange(count)]
     keys[0], keys[count // 2] = 3000, 0
-    if case["keys"] != "mixed":
+    if case["keys"] == "edge":
+        keys[:] = BLIND[str(case["policy"])] + qlen - 2 + np.arange(count) % 2
+    elif case["keys"] != "mixed":
         keys[:] = case.integer("keys")
+    idle, first = _option(case, "idle", 0), _option(case, "first", 0)
+    q_lens[:idle] = keys[:idle] = 0
     pages = -(-keys // page)
     last = np.where(pages > 0, keys - (pages - 1) * page, STALE_TAIL)
     sizes = decode_sizes(
@@ -137,18 +176,19 @@ def inputs(case: Case, stream: Stream) -> Operands:
         workers=schedule.workers,
         max_splits=schedule.max_splits,
     )
-    roomy = replace(sizes, work=sizes.work + SPARE, groups=sizes.groups + SPARE, partials=sizes.partials + SPARE)
+    spare = _option(case, "spare", SPARE)
+    roomy = replace(sizes, work=sizes.work + spare, groups=sizes.groups + spare, partials=sizes.partials + spare)
     buffers = Buffers.allocate(roomy, STALE)
     return Operands(
         inputs={
-            "qo_indptr": torch.tensor(np.append(0, np.cumsum(q_lens)), dtype=torch.int32),
-            "kv_indptr": torch.tensor(np.append(0, np.cumsum(pages)), dtype=torch.int32),
+            "qo_indptr": torch.tensor(np.cumsum([first, *q_lens]), dtype=torch.int32),
+            "kv_indptr": torch.tensor(np.cumsum([first, *pages]), dtype=torch.int32),
             "last_page_lens": torch.tensor(last, dtype=torch.int32),
         },
         outputs={name: torch.from_numpy(getattr(buffers, name)) for name in OUTPUTS},
         scalars={"page_size": page, "max_qlen": qlen, "causal": case.integer("causal")}
-        | ({"max_splits": case.integer("splits")} if case["splits"] else {}),
-        # Addresses differ from run to run: they are written, but not compared.
+        | ({} if schedule.max_splits is None else {"max_splits": schedule.max_splits}),
+        # Addresses differ from run to run: a probe follows them.
         workspaces={"work_metadata": torch.zeros(2, dtype=torch.int64)},
     )
 
@@ -186,6 +226,8 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
     _fill(case, arguments, host)
     for name, tensor in host.items():
         arguments[name].copy_(tensor)
+    for place, name in enumerate(ADDRESSED):
+        arguments["work_metadata"][place] = arguments[name].data_ptr()
 
 
 def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaPlanVariant:
@@ -217,9 +259,19 @@ def other_content(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """The chip decides; folded heads take pages of one key and queries of one length."""
-    folded = _shape(case).fold > 1 and (case.block_size > 1 or case["ragged"])
-    return case["chip"] == case.arch and not folded
+    """The chip decides, and takes its heads; folded ones have pages of one key, and queries of one length from 0 on.
+
+    AITER's planner trims keys for tiles without rows, too, which heads that do not divide a tile's rows leave: those
+    take pages here. Units hold whole pages.
+    """
+    shape = _shape(case)
+    if case["chip"] != case.arch or not (shape.native or shape.heads % FOLDED_HEADS == 0):
+        return False
+    heads = shape.heads // shape.fold
+    folded = shape.fold > 1 and (case.block_size > 1 or case["ragged"] or _option(case, "first", 0) > 0)
+    trimmed = case["policy"] == "v1.2" and shape.tile_tokens * heads > max(shape.rows, heads)
+    whole = _option(case, "unit", case.block_size) % case.block_size == 0
+    return not folded and whole and not (trimmed and case.block_size == 1)
 
 
 OP = register(
@@ -246,6 +298,7 @@ OP = register(
         ),
         probes=(
             Dispatch(lambda _: ("_mla_plan_kernel",)),
+            Pointers("work_metadata", ADDRESSED),
             Invariance("stale-buffers", other_content, "what a buffer held before is not part of a plan"),
         ),
         probed=lambda case: case["ragged"] == 1,

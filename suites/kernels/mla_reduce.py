@@ -25,9 +25,12 @@ from rocassay.suites.kernels.persistent_axes import ARCHES, FP8S
 
 NAME = "mla_reduce"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-RECIPES = ("tagged", "padded", "wide", "far", "steep")
+RECIPES = ("tagged", "padded", "wide", "far", "ends", "steep")
 MERGES = (2, 3, 4, 5, 64, 65, 256, 257)
 """Part counts at which AITER's reducer changes its algorithm (csrc/kernels/mla/reduce.cu)."""
+
+SIZES = {"mixed": (2, 0, 9, 3, 1, 0), "late": (0, 2, 1, 0, 9, 3)}
+"""Parts of groups, in words: the last ones merged or not."""
 
 STALE = -7
 WIDE_ROW = 2**28
@@ -54,6 +57,9 @@ def cases(tier: Tier) -> Iterable[Case]:
         yield _case(arch, parts=0)
         yield _case(arch, "far", parts=9, heads=8)
         yield _case(arch, "steep", parts=9, heads=24, tokens=2, map="none")
+        # Folded heads, into outputs with offsets past 2^31; tiles of half a query of several requests.
+        yield _case(arch, "ends", parts="late", heads=5, tokens=2, dim=128, lse="no", fold=2, qlen=2)
+        yield _case(arch, parts="late", heads=4, tokens=1, dim=128, fold=2, qlen=2)
         if tier != "quick":
             for parts in MERGES:
                 yield _case(arch, "padded", parts=parts, heads=8)
@@ -71,8 +77,20 @@ def _sizes(case: Case) -> tuple[int, ...]:
     """Parts of every group, in order: none for unsplit tiles, one where a builder left a group that nobody reads."""
     word = case["parts"]
     if isinstance(word, str):
-        return 2, 0, 9, 3, 1, 0
+        return SIZES[word]
     return (word, word) if case["map"] == "none" else (0, word)
+
+
+def _fold(case: Case) -> tuple[int, int]:
+    """(pseudo-requests of a request, tokens of each); few cases say so, in others rows of the plan are tokens."""
+    given = dict(case.params)
+    return int(given.get("fold", 1)), int(given.get("qlen", case["tokens"]))
+
+
+def _planned(case: Case, tensor: torch.Tensor) -> torch.Tensor:
+    """A view of [T, H, ...] by rows and heads of the plan: [B, fold, qlen, H / fold, ...]."""
+    fold, qlen = _fold(case)
+    return tensor[: len(tensor) // qlen * qlen].unflatten(0, (-1, qlen)).unflatten(2, (fold, -1)).transpose(1, 2)
 
 
 def inputs(case: Case, stream: Stream) -> Operands:
@@ -104,8 +122,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     dead = ~used[:, None] | (lse == EMPTY)
     output[dead] = torch.nan
     lse[~used] = torch.nan
-    tokens = len(sizes) * height + 1
-    shape = (tokens, heads)
+    fold, qlen = _fold(case)
+    tokens = -(-len(sizes) * height // (fold * qlen)) * qlen + 1
+    shape = (tokens, heads * fold)
     outputs = {"final_output": torch.full((*shape, dims), SENTINEL, dtype=DTYPES[str(case["dtype"])])}
     if case["lse"] == "yes":
         outputs["final_lse"] = torch.full(shape, SENTINEL)
@@ -126,7 +145,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     return Operands(
         inputs=tensors,
         outputs=outputs,
-        scalars={"max_seqlen_q": height},
+        scalars={"max_seqlen_q": qlen},
         placements=_placements(case, tokens, rows),
         unread=unread,
     )
@@ -164,6 +183,10 @@ def _empty_rows(lse: torch.Tensor, slots: np.ndarray[Any, Any], sizes: tuple[int
 
 def _placements(case: Case, tokens: int, rows: int) -> dict[str, Placement]:
     heads, dims = case.integer("heads"), case.integer("dim")
+    if case.recipe == "ends":
+        # The last row is nobody's.
+        token, head = beyond(tokens - 1, 2**20), beyond(heads * _fold(case)[0], 2**12)
+        return {"final_output": Placement((token, head, 1))}
     if case.recipe == "wide":
         return {"partial_output": Placement((WIDE_ROW, dims, 1))}
     if case.recipe == "far":
@@ -179,42 +202,57 @@ def _placements(case: Case, tokens: int, rows: int) -> dict[str, Placement]:
 
 
 def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
-    """float64 merge; rows of unsplit tiles keep what they hold."""
+    """float64 merge by rows of the plan; what no split tile holds keeps what it held."""
     names = ("partial_output", "partial_lse", "reduce_indptr", "reduce_final_map", "reduce_partial_map")
     lists = (operands.inputs.get(name) for name in names)
     initial = operands.outputs
     reduced = reference.mla_reduce(
         *lists,  # type: ignore[arg-type]
-        tokens=len(initial["final_output"]),
+        tokens=_planned(case, initial["final_output"]).shape[:3].numel(),
         dtype=initial["final_output"].dtype,
     )
-    model = reduced.output
-    written = reduced.written[:, None, None].expand(model.value.shape)
-    kept = initial["final_output"].double()
-    value = torch.where(written, model.value, kept)
-    sigma, bound = (torch.where(written, part, 0.0) for part in (model.sigma, model.bound))
-    found: dict[str, Whitened] = {"final_output": Whitened(value, sigma, bound, torch.ones_like(written))}
-    if "final_lse" in initial:
-        rows = reduced.written[:, None].expand(reduced.lse.value.shape)
-        sums = torch.where(rows, reduced.lse.value, initial["final_lse"].double())
-        bound = torch.where(rows, reduced.lse.bound, 0.0)
-        found["final_lse"] = Whitened(sums, torch.zeros_like(bound), bound, torch.ones_like(rows), model_holds=False)
+    found: dict[str, Whitened] = {}
+    for name, model in (("final_output", reduced.output), ("final_lse", reduced.lse)):
+        if name in initial:
+            kept = initial[name].double()
+            value = _spread(case, model.value, reduced.written, kept)
+            sigma, bound = (
+                _spread(case, part, reduced.written, torch.zeros_like(kept)) for part in (model.sigma, model.bound)
+            )
+            visible = torch.ones_like(value, dtype=torch.bool)
+            found[name] = Whitened(value, sigma, bound, visible, model_holds=name == "final_output")
     return found
 
 
+def _spread(case: Case, rows: torch.Tensor, written: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """[T, H, ...] with the written rows of the plan [rows, W, ...] where they belong, and elsewhere what is kept."""
+    spread = kept.clone()
+    target = _planned(case, spread)
+    here = written.view(*target.shape[:3], *(1 for _ in target.shape[3:]))
+    target.copy_(torch.where(here, rows.view(target.shape), target))
+    return spread
+
+
 def peer(case: Case, arguments: dict[str, Any]) -> None:
-    """Plain torch."""
-    reference.peer_mla_reduce(**arguments)
+    """Plain torch, on the rows of the plan."""
+    ends = {name: _planned(case, arguments[name]) for name in ("final_output", "final_lse") if name in arguments}
+    rows = {name: tensor.flatten(0, 2).clone() for name, tensor in ends.items()}
+    reference.peer_mla_reduce(**{**arguments, **rows})
+    for name, tensor in ends.items():
+        tensor.copy_(rows[name].view(tensor.shape))
 
 
 def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaReduceVariant:
     """The dispatcher's decisions."""
-    return mla_reduce_variant(target, tile_tokens=case.integer("tokens"))
+    return mla_reduce_variant(target, fold=_fold(case)[0], tile_tokens=case.integer("tokens"))
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
     """Query row, its tile, head, and for the state its dimension."""
-    where = {"query": index[0], "group": index[0] // case.integer("tokens"), "head": index[1]}
+    fold, qlen = _fold(case)
+    request, token = divmod(index[0], qlen)
+    row = (request * fold + index[1] // case.integer("heads")) * qlen + token
+    where = {"query": index[0], "group": row // case.integer("tokens"), "head": index[1]}
     if output == "final_output":
         where["dim"] = index[2]
     return Coordinate(output=output, index=index, where=where)
@@ -233,11 +271,15 @@ def reverse_parts(case: Case, operands: Operands) -> Transformed:
 
 
 def accepts(case: Case) -> bool:
-    """Without a final map the first two parts tell the height; rows are few, and fewer where they are far apart."""
-    parts = 0 if case["parts"] == "mixed" else case.integer("parts")
+    """Without a final map the first two parts tell the height; rows are few, and fewer where they are far apart.
+
+    Tiles cut the folded queries without a rest; so do the others, whose rows are tokens.
+    """
+    parts = 0 if case["parts"] in SIZES else case.integer("parts")
     near = case.recipe not in ("wide", "far") or (case["parts"], case["tokens"]) == (9, 1)
     quick = parts * case.integer("heads") * case.integer("tokens") <= MOST_ROWS
-    return (case["map"] == "given" or parts >= 2) and near and quick
+    whole = _fold(case)[1] % case.integer("tokens") == 0
+    return (case["map"] == "given" or parts >= 2) and near and quick and whole
 
 
 OP = register(

@@ -27,6 +27,12 @@ def matmul(a, b, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
 
 
 @triton.jit
+def divided(x, y, out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i) // tl.load(y + i))
+
+
+@triton.jit
 def arithmetic(x, y, out, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     a, b = tl.load(x + i), tl.load(y + i)

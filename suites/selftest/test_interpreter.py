@@ -347,6 +347,17 @@ def test_sort_and_histogram_compute_on_values(dtype: torch.dtype):
     assert counts.tolist() == [(x == value).sum().item() for value in range(8)]
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint32])
+def test_a_quotient_by_zero_is_no_harmless_zero_and_others_round_towards_zero(dtype: torch.dtype):
+    dividends = [0, 7, 7, 7] if dtype is torch.uint32 else [0, 7, -7, 7]
+    divisors = [0, 0, 2, 2] if dtype is torch.uint32 else [0, 0, 2, -2]
+    ones = 2**32 - 1 if dtype is torch.uint32 else -1
+    out = torch.zeros(4, dtype=dtype)
+    x, y = (torch.tensor(values, dtype=dtype) for values in (dividends, divisors))
+    launch(kernels.divided, (1,), x, y, out, BLOCK=4)
+    assert out.tolist() == [ones, ones, *([3, 3] if dtype is torch.uint32 else [-3, -3])]
+
+
 def test_shifts_follow_the_signedness_of_the_type():
     out = torch.empty(2, dtype=torch.int32)
     launch(

@@ -109,6 +109,8 @@ def _note(trace: Trace, launch: Launch, outcome: Outcome) -> None:
         value = launch.args.get(name)
         if isinstance(value, torch.Tensor):
             trace.reads[value.data_ptr()] = trace.reads.get(value.data_ptr(), 0) + count
+    for name, address in outcome.addresses.items():
+        trace.addresses[launch.args[name].data_ptr()] = address
     for name, count in totals(outcome).items():
         trace.counts[name] = trace.counts.get(name, 0) + count
 

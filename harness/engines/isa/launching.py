@@ -54,6 +54,7 @@ class Outcome:
 
     Attributes:
         outputs: the tensors that the kernel stored to, by argument name; they were written in place.
+        addresses: where the kernel saw its tensors, by argument name.
         counts: what it cost, of one world.
         findings: what it did beyond its values; empty for a clean kernel.
         code: what was executed.
@@ -61,6 +62,7 @@ class Outcome:
     """
 
     outputs: Mapping[str, torch.Tensor]
+    addresses: Mapping[str, int]
     counts: Counts
     findings: tuple[MachineFinding, ...]
     code: CompiledLaunch
@@ -87,7 +89,8 @@ def execute(code: CompiledLaunch, launch: Launch, settings: Settings) -> Outcome
     private.begin()
     tensors = {name: value for name, value in launch.args.items() if isinstance(value, torch.Tensor)}
     memory.place(tensors.items())
-    arguments = argument_bytes(code, launch, {name: memory.address(name) for name in tensors})
+    addresses = {name: memory.address(name) for name in tensors}
+    arguments = argument_bytes(code, launch, addresses)
     kernarg = memory.add(ARGUMENTS, _padded(arguments))
     worlds = len(settings.junk)
     if worlds > 1:
@@ -110,6 +113,7 @@ def execute(code: CompiledLaunch, launch: Launch, settings: Settings) -> Outcome
     executed = tuple(code.code.executed(machine.hits))
     outcome = Outcome(
         {name: tensor for name, tensor in tensors.items() if name in memory.written_bytes},
+        addresses,
         _counts(code, executed, memory, worlds),
         tuple(log),
         code,
