@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import mmap
+import sys
 import time
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ DENSE_LIMIT = 64 * 1024 * 1024
 
 PATIENCE = 60
 """Seconds to wait for device memory that other workers hold."""
+
+_NORESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Python has the name since 3.13; Linux the number (asm-generic/mman-common.h)."""
 
 _ALIGNMENT = 256
 
@@ -68,8 +72,8 @@ def unmapped(count: int) -> mmap.mmap:
     They are shared memory, though with nobody: what is shared does not count towards the memory that a case may take
     (harness/isolation/memory.py), and nor must gaps of gigabytes that nobody maps.
     """
-    # Not reserved where Python knows the word, or a machine would refuse more than it has, though it is never touched.
-    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+    # Not reserved, or a machine would refuse more than it has, though it is never touched.
+    return mmap.mmap(-1, count, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NORESERVE)
 
 
 def _allocate(count: int, device: torch.device) -> torch.Tensor:

@@ -8,13 +8,13 @@ acquire (`buffer_inv`) (LLVM AMDGPU usage, "Memory Model gfx942").
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rocassay.harness.arena import unmapped
 from rocassay.harness.engines.isa.state import Bits, Ints
 
 Tags: TypeAlias = NDArray[np.uint16]
@@ -67,7 +67,7 @@ _FRESH = 1 << 23
 
 def _zeros(count: int) -> Tags:
     """uint16 [count]. The allocator would use freed memory again, and wipe all of it."""
-    return np.frombuffer(mmap.mmap(-1, 2 * count), np.uint16) if 2 * count >= _FRESH else np.zeros(count, np.uint16)
+    return np.frombuffer(unmapped(2 * count), np.uint16) if 2 * count >= _FRESH else np.zeros(count, np.uint16)
 
 
 class Tagged:
