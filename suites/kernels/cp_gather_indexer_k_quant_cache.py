@@ -168,7 +168,7 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures; chunks with missing pages have pages of one token and a table of their own pitch, far rows are few."""
+    """All mixtures; chunks with missing pages have one-token pages and a table of their own pitch, far rows are few."""
     if case.recipe == "far" and case["lengths"] != "edges":
         return False
     return case["lengths"] != MISSING or (case.block_size == 1 and case.recipe == "tagged")

@@ -87,7 +87,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     odd |= {"heads": (24,), "lengths": ("edges",), "next_n": (3,), "ratio": (1,), "scales": ("general",)}
     yield from cross(NAME, **odd, path=("auto",), lens=("request", "row"))
     yield from cross(NAME, **odd, path=("two_kernel",), lens=("request",))
-    # The keys' order in a Hopper warp group's registers is an order like any other, on pages of one tile and of several.
+    # The order of keys in a Hopper warp group's registers is right anywhere: on pages of one tile and of several.
     hopper: dict[str, Any] = {**axes, **shape, "block_sizes": (16, 64), "next_n": (2,), "ratio": (1,)}
     yield from cross(NAME, **hopper, path=("cuda",), scales=("general",))
     far: dict[str, Any] = {**axes, **shape, "block_sizes": (64,), "recipes": ("far",), "next_n": (3,), "ratio": (1,)}
