@@ -181,7 +181,7 @@ def _context_lens(case: Case, lengths: tuple[int, ...]) -> torch.Tensor:
     """[B], or [B, next_n] whose rows are not consecutive, as ratio-compressed lengths are not."""
     if case["lens"] == "request":
         lens = torch.tensor(lengths, dtype=torch.int32)
-        return lens + SURPLUS_LENGTH * (lens == lens.max()) if case["lengths"] == "full" else lens
+        return torch.where(lens == lens.max(), lens + SURPLUS_LENGTH, lens) if case["lengths"] == "full" else lens
     steps = np.arange(case.integer("next_n"))[::-1] // 2
     return torch.from_numpy(np.maximum(0, np.array(lengths)[:, None] - steps).astype(np.int32))
 
