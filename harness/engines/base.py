@@ -34,8 +34,9 @@ FindingKind: TypeAlias = Literal[
 out_of_bounds_*: an access outside every tensor (atomics count as writes); suppressed: one that the hardware drops in
 silence, though the kernel did not mask it; misaligned; local_race: two waves touch local memory in no order;
 local_out_of_bounds: an access outside the workgroup's local memory; missing_wait: a register is used before its load
-has arrived; write_conflict, read_conflict: two workgroups touch a byte in no order; uninitialised: an output depends
-on what nothing has written; divergent_barrier: not all waves of a workgroup reach a barrier.
+has arrived; write_conflict, read_conflict: two workgroups, or two lanes of one store in the source, touch a byte in no
+order; uninitialised: an output depends on what nothing has written; divergent_barrier: not all waves of a workgroup
+reach a barrier.
 """
 
 OUT_OF_BOUNDS: frozenset[FindingKind] = frozenset(["out_of_bounds_read", "out_of_bounds_write"])

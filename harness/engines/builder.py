@@ -57,7 +57,8 @@ class Builder(stock.InterpreterBuilder):
     """Executes one program instance at a time on numpy arrays.
 
     Integers wrap silently, as on hardware. Accesses outside `memory` are recorded in `findings` and do
-    not happen: such lanes load a poison pattern and store nothing.
+    not happen: such lanes load a poison pattern and store nothing. Lanes of one store that write different values
+    to one place are recorded, too.
     """
 
     memory: Memory
@@ -111,7 +112,19 @@ class Builder(stock.InterpreterBuilder):
         allowed, _ = self._checked("out_of_bounds_write", addresses, mask, value.data.dtype.itemsize)
         if allowed is None:
             allowed = np.ones(addresses.shape, dtype=np.bool_)
+        self._find_conflicts(addresses[allowed], value.data[allowed])
         native.store(addresses, value.data, allowed)
+
+    def _find_conflicts(self, addresses: Addresses, values: Any) -> None:
+        """Record lanes of one store that meet with different values: which comes last is the compiler's choice."""
+        if (addresses[1:] > addresses[:-1]).all():
+            return
+        order = addresses.argsort(kind="stable")
+        size = values.dtype.itemsize
+        places, bits = addresses[order], values[order].view(f"u{size}")
+        met = (places[1:] == places[:-1]) & (bits[1:] != bits[:-1])
+        if met.any():
+            self.findings.add("write_conflict", places[1:][met], size, self.grid_idx, kernel_line())
 
     def create_load(self, ptr: Any, *_policy: Any) -> Handle:
         return self._load(ptr, None, None)
@@ -207,6 +220,9 @@ class Builder(stock.InterpreterBuilder):
 
     def create_lshr(self, lhs: Any, rhs: Any) -> Handle:
         return Handle(numerics.logical_shift_right(lhs.data, rhs.data), lhs.dtype.scalar)
+
+    def create_ashr(self, lhs: Any, rhs: Any) -> Handle:
+        return Handle(numerics.arithmetic_shift_right(lhs.data, rhs.data), lhs.dtype.scalar)
 
     def create_select(self, cond: Any, lhs: Any, rhs: Any) -> Handle:
         return Handle(np.where(cond.data, lhs.data, rhs.data), rhs.dtype.scalar)

@@ -25,7 +25,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from rocassay.harness import fp8 as fp8_formats
 from rocassay.harness.engines import language
-from rocassay.harness.engines.base import OUT_OF_BOUNDS, EngineUnavailable, Trace
+from rocassay.harness.engines.base import OUT_OF_BOUNDS, EngineUnavailable, FindingKind, Trace
 from rocassay.harness.engines.builder import Handle
 from rocassay.harness.engines.language import BUILDER, SEMANTIC
 from rocassay.harness.engines.launch import Launch, intercepted
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 KNOWN_TRITON = ("3.6.0", "3.9.0")
 """Triton releases whose interpreter internals this engine was proven against."""
+
+
+_WATCHED: frozenset[FindingKind] = frozenset([*OUT_OF_BOUNDS, "write_conflict"])
 
 
 class UnsupportedLaunch(RocassayError, TypeError):
@@ -69,11 +72,11 @@ class InterpreterEngine:
 
     @contextlib.contextmanager
     def session(self) -> Generator[Trace, None, None]:
-        """While open, launches are interpreted; out-of-bounds accesses are findings, not crashes."""
+        """While open, launches are interpreted; accesses out of bounds or in no order are findings, not crashes."""
         problem = self._problem()
         if problem is not None:
             raise EngineUnavailable(problem)
-        trace = Trace(reads={}, watched=OUT_OF_BOUNDS)
+        trace = Trace(reads={}, watched=_WATCHED)
 
         def handle(launch: Launch, _proceed: Callable[..., Any]) -> None:
             trace.launches.append(launch)

@@ -194,11 +194,34 @@ INTEGER_COMPARE: Mapping[str, Callable[..., Array]] = {
 } | {"create_icmpEQ": np.equal, "create_icmpNE": np.not_equal}  # fmt: skip
 """Builder methods that compare two integers or pointers."""
 
+
+def _amount(lhs: Array, rhs: Array) -> Array:
+    """Bits to shift by. Hardware looks at the low ones alone (AMD CDNA3 ISA guide, V_LSHLREV_B32), numpy at all."""
+    return np.bitwise_and(rhs, rhs.dtype.type(8 * lhs.dtype.itemsize - 1))
+
+
+def shift_left(lhs: Array, rhs: Array) -> Array:
+    """Shift in zeros from below."""
+    return np.left_shift(lhs, _amount(lhs, rhs))
+
+
+def logical_shift_right(lhs: Array, rhs: Array) -> Array:
+    """Shift in zeros whatever the storage's signedness."""
+    unsigned = np.dtype(f"u{lhs.dtype.itemsize}")
+    return (lhs.view(unsigned) >> _amount(lhs, rhs).view(unsigned)).view(lhs.dtype)
+
+
+def arithmetic_shift_right(lhs: Array, rhs: Array) -> Array:
+    """Shift in the sign whatever the storage's signedness."""
+    signed = np.dtype(f"i{lhs.dtype.itemsize}")
+    return (lhs.view(signed) >> _amount(lhs, rhs).view(signed)).view(lhs.dtype)
+
+
 INTEGER_BINARY: Mapping[str, Callable[..., Array]] = {
     "create_add": np.add,
     "create_sub": np.subtract,
     "create_mul": np.multiply,
-    "create_shl": np.left_shift,
+    "create_shl": shift_left,
     "create_srem": np.fmod,
     "create_urem": np.fmod,
     "create_minsi": np.minimum,
@@ -247,12 +270,6 @@ def quotient(lhs: Array, rhs: Array) -> Array:
     """Integer quotient towards zero. By 0 it is all ones: GPUs give junk there, and numpy's 0 would look harmless."""
     found = (lhs - np.fmod(lhs, rhs)) // rhs
     return found if rhs.all() else np.where(rhs == 0, ~np.zeros_like(found), found)
-
-
-def logical_shift_right(lhs: Array, rhs: Array) -> Array:
-    """Shift in zeros whatever the storage's signedness."""
-    unsigned = np.dtype(f"u{lhs.dtype.itemsize}")
-    return (lhs.view(unsigned) >> rhs.view(unsigned)).view(lhs.dtype)
 
 
 def clamp(dtype: str, values: Array, low: Array, high: Array, *, propagate_nan: bool) -> Array:

@@ -109,7 +109,8 @@ def _plan(op: Op, cases: Sequence[Case], wanted: Wanted) -> OpPlan:
         op=op,
         cases=tuple(cases),
         mutants=sampled(chosen, wanted.limit),
-        known=frozenset(mutant.id for mutant in every),
+        # The ledger serves every engine, and the interpreter has no mutants of Gluon kernels.
+        known=frozenset(mutant.id for mutant in mutants_of(op, "isa")),
         source=_digest([wanted.engine, str(wanted.rules), *itertools.chain(*reach_of(op.launcher).sources)]),
         suite=_digest([str(wanted.codegen), *map(str, cases)]),
         settled=frozenset(mutant for name, mutant in shipped_ledger() if name == op.name),

@@ -53,7 +53,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Accesses of waves and workgroups that meet are ordered (engines that can see it)."""
+    """Accesses of lanes, waves and workgroups that meet are ordered (engines that can see it)."""
 
     name: str = "order"
     reruns: bool = False
@@ -63,7 +63,7 @@ class Order:
 
     def check(self, seen: Observation) -> Verdict:
         """Red with the first race, missing wait, conflict of workgroups or divergent barrier."""
-        reason = "barriers, waits and atomics must order what two waves or workgroups do to one byte"
+        reason = "what lanes of one store do to one byte nothing orders, and barriers, waits and atomics what others do"
         return _none_of(self.name, self.kinds, seen, "every access is ordered", reason)
 
 

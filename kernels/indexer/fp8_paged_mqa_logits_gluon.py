@@ -19,6 +19,7 @@ from triton.experimental.gluon.language.amd import AMDMFMALayout
 from triton.experimental.gluon.language.amd.cdna3 import buffer_load, buffer_store, mfma
 from triton.experimental.gluon.language.amd.cdna4 import mfma_scaled
 
+from rocassay.kernels.common.tensors import INT32_BYTES, byte_reach
 from rocassay.kernels.indexer.dispatch import LogitsVariant
 
 _OPERAND_BYTES = 16
@@ -57,6 +58,7 @@ def _load_query(
     NEXT_N: gl.constexpr,
     HEADS: gl.constexpr,
     HEADS_PADDED: gl.constexpr,
+    WIDE: gl.constexpr,
     FORMAT: gl.constexpr,
     ACCUMULATOR: gl.constexpr,
     OPERAND: gl.constexpr,
@@ -64,9 +66,14 @@ def _load_query(
     """One row's queries [HEADS_PADDED, 128] as the left operand, and its head weights; padding heads are zero."""
     head = gl.arange(0, HEADS_PADDED, layout=gl.SliceLayout(1, OPERAND))
     dim = gl.arange(0, 128, layout=gl.SliceLayout(0, OPERAND))
-    query_base = q + batch.to(gl.int64) * q_batch_stride + next_index * q_next_stride
-    offset = head[:, None] * q_head_stride + dim[None, :]
-    code = buffer_load(query_base, offset, mask=(head < HEADS)[:, None], other=0)
+    query_base = q + batch.to(gl.int64) * q_batch_stride + gl.to_tensor(next_index).to(gl.int64) * q_next_stride
+    if WIDE:
+        # Heads so far apart that no buffer spans them.
+        start = head.to(gl.int64) * q_head_stride
+        code = gl.load(query_base + (start[:, None] + dim[None, :]), mask=(head < HEADS)[:, None], other=0)
+    else:
+        offset = head[:, None] * q_head_stride + dim[None, :]
+        code = buffer_load(query_base, offset, mask=(head < HEADS)[:, None], other=0)
     lane = gl.arange(0, HEADS_PADDED, layout=gl.SliceLayout(1, ACCUMULATOR))
     weight_base = weights + (batch * NEXT_N + next_index).to(gl.int64) * weights_stride
     weight = buffer_load(weight_base, lane, mask=lane < HEADS, other=0.0)
@@ -142,6 +149,7 @@ def _score_pages_gluon_kernel(
     BLOCK_SIZE: gl.constexpr,
     KV_TILE: gl.constexpr,
     SHUFFLE: gl.constexpr,
+    WIDE: gl.constexpr,
     FORMAT: gl.constexpr,
     CDNA: gl.constexpr,
     OPERAND_BYTES: gl.constexpr,
@@ -165,7 +173,7 @@ def _score_pages_gluon_kernel(
     if NEXT_N == 1:
         query, weight = _load_query(
             q, weights, batch, 0, q_batch_stride, q_next_stride, q_head_stride, weights_stride,
-            NEXT_N, HEADS, HEADS_PADDED, FORMAT, ACCUMULATOR, LEFT,
+            NEXT_N, HEADS, HEADS_PADDED, WIDE, FORMAT, ACCUMULATOR, LEFT,
         )  # fmt: skip
     code, scale = _load_tile(
         kv_cache, block_tables, table_base, split * KV_TILE, longest,
@@ -184,7 +192,7 @@ def _score_pages_gluon_kernel(
             if NEXT_N > 1:
                 query, weight = _load_query(
                     q, weights, batch, next_index, q_batch_stride, q_next_stride, q_head_stride, weights_stride,
-                    NEXT_N, HEADS, HEADS_PADDED, FORMAT, ACCUMULATOR, LEFT,
+                    NEXT_N, HEADS, HEADS_PADDED, WIDE, FORMAT, ACCUMULATOR, LEFT,
                 )  # fmt: skip
             dots = gl.zeros([HEADS_PADDED, KV_TILE], gl.float32, layout=ACCUMULATOR)
             if CDNA == 4:
@@ -237,6 +245,7 @@ def score_pages(
         BLOCK_SIZE=kv_cache.shape[1],
         KV_TILE=variant.kv_tile,
         SHUFFLE=variant.layout == "SHUFFLE",
+        WIDE=byte_reach(codes[0, 0]) > INT32_BYTES,
         FORMAT=variant.fp8,
         CDNA=variant.cdna,
         OPERAND_BYTES=_OPERAND_BYTES,

@@ -73,8 +73,8 @@ def _flattened_decode_lens_kernel(
     source = request.to(tl.int64)[:, None] * table_stride + column[None, :]
     page = tl.load(block_table + source, mask=listed, other=0)
     target = row.to(tl.int64)[:, None] * row_table_stride + column[None, :]
-    # A padding row reads at most its first page; it must be one that exists.
-    padding = ((row >= used) & (row < rows))[:, None] & (column == 0)[None, :]
+    # A padding row reads at most its first page; it must be one that exists. A table without columns has none.
+    padding = ((row >= used) & (row < rows))[:, None] & (column < tl.minimum(width, 1))[None, :]
     tl.store(row_table + target, page, mask=listed | padding)
 
 
@@ -95,7 +95,7 @@ def indexer_decode_lens(
     the most query tokens of any request in the step. "flattened": lens [R] int32, row_table [R, W] int32 of any row
     stride, query_start_loc [B + 1] int32, block_table [B, W] int32; token i of d of request b is one row of length
     (S - d + i + 1) // ratio with b's block-table row. Rows beyond query_start_loc[B] get length 0 and page 0 in the
-    first column; their other columns keep what they held. Raises LayoutError for shapes that do not fit.
+    first column, if there is one; their other columns keep what they held. Raises LayoutError for other shapes.
     """
     requests = seq_lens.shape[0]
     if variant.path == "native":

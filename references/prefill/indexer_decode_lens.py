@@ -46,7 +46,7 @@ def indexer_decode_lens(
     expected["lens"][: len(rows)] = torch.tensor(rows, dtype=torch.int32)
     owners = [request for request, count in enumerate(counts) for _ in range(count)]
     expected["row_table"][: len(rows)] = block_table[owners]
-    expected["row_table"][len(rows) :, 0] = 0
+    expected["row_table"][len(rows) :, :1] = 0
     return expected
 
 
@@ -70,4 +70,4 @@ def peer_indexer_decode_lens(
     lens.zero_()
     lens[: len(owner)] = ((seq_lens[owner] - later).clamp_min(0) // compress_ratio).to(torch.int32)
     row_table[: len(owner)] = block_table[owner]
-    row_table[len(owner) :, 0] = 0
+    row_table[len(owner) :, :1] = 0

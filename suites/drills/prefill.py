@@ -319,8 +319,8 @@ _fault(
     LENS,
     _line(
         LENS,
-        "padding = ((row >= used) & (row < rows))[:, None] & (column == 0)[None, :]",
-        "padding = (row < 0)[:, None] & (column == 0)[None, :]",
+        "padding = ((row >= used) & (row < rows))[:, None] & (column < tl.minimum(width, 1))[None, :]",
+        "padding = (row < 0)[:, None] & (column < tl.minimum(width, 1))[None, :]",
     ),
     lambda case: not by_request(case),
 )

@@ -12,7 +12,7 @@ from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case, cross
 from rocassay.harness.codegen_lint import Codegen
 from rocassay.harness.gates import ExactBytes
-from rocassay.harness.inputs import Operands, Stream
+from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
@@ -23,6 +23,7 @@ from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_S
 from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
     RECORD,
+    WRAP,
     cache_placement,
     contract_layout,
     edge_lengths,
@@ -39,6 +40,9 @@ from rocassay.suites.kernels.random_lists import RANDOM, random_lengths
 NAME = "cp_gather_indexer_k_quant_cache"
 TAIL = (-1, 10**9, 0, 2, 7)
 """What token_to_seq holds beyond the last gathered token: no request, garbage, and requests that end earlier."""
+
+FAR_ROW = WRAP // 128
+"""Bytes from row to row of both outputs in the recipe `far`: row 128 starts at byte 2^31, which no int32 counts."""
 
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 
@@ -65,6 +69,8 @@ def cases(tier: Tier) -> Iterable[Case]:
         lengths=("edges",),
         ratio=(1,),
     )
+    apart: dict[str, Any] = {"block_sizes": (64,), "recipes": ("far",), "lengths": ("edges",), "ratio": (1,)}
+    yield from cross(NAME, arches=ARCHES, fp8s=FP8S, **apart)
     yield from cross(NAME, arches=ARCHES[:1], fp8s=FP8S[:1], block_sizes=(1,), lengths=(MISSING,), ratio=(1,))
 
 
@@ -102,9 +108,14 @@ def inputs(case: Case, stream: Stream) -> Operands:
             "k_fp8": random_bytes(stream.child("k_fp8"), (rows, HEAD_DIM)),
             "k_fp8_scale": random_bytes(stream.child("k_fp8_scale"), (rows, 4)),
         },
-        placements={**cache_placement(case), **padded_rows(case, "block_table", table.shape[1], 3)},
+        placements={**cache_placement(case), **padded_rows(case, "block_table", table.shape[1], 3), **_far(case)},
         unread={"kv_cache": pages.unread},
     )
+
+
+def _far(case: Case) -> dict[str, Placement]:
+    far = Placement((FAR_ROW, 1), lead=WRAP)
+    return {"k_fp8": far, "k_fp8_scale": far} if case.recipe == "far" else {}
 
 
 def _missing(case: Case, stream: Stream) -> Operands:
@@ -157,7 +168,9 @@ def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) 
 
 
 def accepts(case: Case) -> bool:
-    """All mixtures; chunks with missing pages have pages of one token and a table of their own pitch."""
+    """All mixtures; chunks with missing pages have one-token pages and a table of their own pitch, far rows are few."""
+    if case.recipe == "far" and case["lengths"] != "edges":
+        return False
     return case["lengths"] != MISSING or (case.block_size == 1 and case.recipe == "tagged")
 
 

@@ -42,10 +42,12 @@ WIDE_ROW_PITCH = WRAP // 4
 TALL_PITCH = WRAP // 16
 """Floats from row to row of the logits in the recipe `tall`: row 4 starts 2^31 bytes into the output."""
 
+FAR_KEY_PITCH = WRAP // 64
 FAR_HEAD_PITCH = WRAP // 32
 FAR_ROW_PITCH = WRAP // 4
-"""Elements from query head to head, and from row to row of weights and logits, in the recipe `far`: head 32 and row 4
-start at element 2^31, which no int32 counts. What a wrapped offset reaches lies in the lead."""
+"""Elements from a column's scale to scale, from query head to head, and from row to row of weights and logits, in the
+recipe `far`: key 64, head 32 and row 4 start at element 2^31, which no int32 counts. What a wrapped offset reaches lies
+in the lead."""
 
 HEADS = (8, 12, 16, 24, 32, 40, 64, 96, 128)
 KEYS = (1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 513)
@@ -77,6 +79,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     # Offsets and the splits of long rows are no business of the flavour.
     yield from shape(64, 5, 70, "edges", 0, "pow2", "far", fp8s=("e4m3fn",))
     yield from shape(128, 4, 1100, "edges", 1, "general", "padded", fp8s=("e4m3fn",))
+    yield from shape(64, 5, 70, "edges", 0, "column", "far", fp8s=("e4m3fn",), decided=("cuda",))
     if tier != "quick":
         for heads in HEADS:
             yield from shape(heads, 11, 300, "edges", 0, "general", "padded")
@@ -197,7 +200,8 @@ def _placements(case: Case) -> dict[str, Placement]:
             "q_fp8": Placement((WIDE_ROW_PITCH, dims, 1), lead=WRAP),
         }
     if case.recipe == "far":
-        return {
+        column = {"k_scale": Placement((FAR_KEY_PITCH, 1))} if case["scales"] == "column" else {}
+        return column | {
             "logits": Placement((FAR_ROW_PITCH, 1), lead=4 * WRAP),
             "weights": Placement((FAR_ROW_PITCH, 1), lead=4 * WRAP),
             "q_fp8": Placement((dims, FAR_HEAD_PITCH, 1), lead=WRAP),
@@ -239,8 +243,9 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
 
 
 def variant(case: Case, target: Target, dispatch: PrefillDispatch) -> LogitsVariant:
-    """The dispatcher's decisions."""
-    return logits_variant(target, fp8=case.fp8, dispatch=dispatch)
+    """The dispatcher's decisions, or those for CUDA whatever executes them."""
+    cuda = dict(case.params).get("decided") == "cuda"
+    return logits_variant(replace(target, backend="cuda") if cuda else target, fp8=case.fp8, dispatch=dispatch)
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:

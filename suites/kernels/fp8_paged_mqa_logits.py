@@ -54,6 +54,20 @@ SURPLUS_COLUMNS = 7
 ROW_PITCH = WRAP // 16
 """Floats from row to row in the recipe `tall`: row 4 starts 2^31 bytes into the output."""
 
+FAR_HEAD, FAR_STEP, FAR_REQUEST = WRAP // 32 + 2**10, WRAP // 2 + 2**18, WRAP // 2
+"""Elements from head to head (of queries and scratch), row to row and request to request in the recipe `far`: head 32,
+the third row and the third request start at element 2^31, which no int32 counts. The odd ones keep all rows apart."""
+
+FAR_PITCH = WRAP // 8 + 2**17
+"""Floats from row to row of weights, logits and scratch in the recipe `far`: row 8 starts there."""
+
+FEW_SPLITS = 2
+"""Programs a request where CUDA's decisions are asked for: fewer than the longest has tiles, and than there are
+requests."""
+
+SURPLUS_LENGTH = 5
+"""Keys by which the longest request exceeds a table without spare columns."""
+
 HEADS = (8, 12, 16, 24, 32, 128)
 LENGTHS = (0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 2047, 2048, 2049)
 PROBED_LENGTHS = ("edges", 127, 129)
@@ -70,8 +84,17 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, **shape, next_n=(1, 2, 4), ratio=(1, 4), path=("two_kernel",), scales=("general",))
     # Neither heads nor rows fill the tile; lengths lie apart.
     odd: dict[str, Any] = {**axes, "fp8s": ("e4m3fn",), "block_sizes": (64,), "recipes": ("padded",)}
-    odd |= {"heads": (24,), "lengths": ("edges",), "next_n": (3,), "ratio": (1,), "path": ("auto",)}
-    yield from cross(NAME, **odd, lens=("request", "row"), scales=("general",))
+    odd |= {"heads": (24,), "lengths": ("edges",), "next_n": (3,), "ratio": (1,), "scales": ("general",)}
+    yield from cross(NAME, **odd, path=("auto",), lens=("request", "row"))
+    yield from cross(NAME, **odd, path=("two_kernel",), lens=("request",))
+    # The order of keys in a Hopper warp group's registers is right anywhere: on pages of one tile and of several.
+    hopper: dict[str, Any] = {**axes, **shape, "block_sizes": (16, 64), "next_n": (2,), "ratio": (1,)}
+    yield from cross(NAME, **hopper, path=("cuda",), scales=("general",))
+    far: dict[str, Any] = {**axes, **shape, "block_sizes": (64,), "recipes": ("far",), "next_n": (3,), "ratio": (1,)}
+    yield from cross(NAME, **{**far, "heads": (48,)}, path=("auto", "two_kernel"), scales=("pow2",))
+    # No column of the table is spare, and lengths ask for more pages than it has.
+    full: dict[str, Any] = {**axes, **shape, "block_sizes": (16, 64), "lengths": ("full",), "recipes": ("padded",)}
+    yield from cross(NAME, **full, next_n=(2,), ratio=(1,), path=("auto", "cuda"), scales=("pow2",))
     wide = {**axes, "block_sizes": WIDE_BLOCK_SIZES}
     yield from cross(
         NAME,
@@ -103,6 +126,8 @@ def request_lengths(case: Case) -> tuple[int, ...]:
     word = case["lengths"]
     if word == RANDOM:
         return random_lengths(case)
+    if word == "full":
+        return (3, case.block_size + 1, 2 * case.block_size)
     return edge_lengths(case.block_size) if isinstance(word, str) else (word, 3)
 
 
@@ -114,7 +139,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     weights = stream.child("weights").gaussian((rows, heads)).astype(np.float32)
     pages = _cache(case, stream, lengths, q, weights)
     columns = max(lengths) + SURPLUS_COLUMNS
-    table = pages.block_table
+    table = pages.block_table[:, :-1] if case["lengths"] == "full" else pages.block_table
     return Operands(
         inputs={
             "q_fp8": torch.from_numpy(q),
@@ -142,13 +167,23 @@ def _placements(case: Case, shape: tuple[int, ...], table: torch.Tensor, columns
         placements["q_fp8"] = Placement((pitch * heads * next_n + 256, pitch * heads, pitch, 1))
     if case.recipe == "tall":
         placements["logits"] = Placement((ROW_PITCH, 1))
-    return placements
+    return placements | (_far(case) if case.recipe == "far" else {})
+
+
+def _far(case: Case) -> dict[str, Placement]:
+    """What each path reads and writes by offsets of its own, as far apart as need be."""
+    far = {"logits": Placement((FAR_PITCH, 1))}
+    if case["path"] == "two_kernel":
+        return {**far, "workspace": Placement((FAR_HEAD, FAR_PITCH, 1))}
+    q = Placement((FAR_REQUEST, FAR_STEP, FAR_HEAD, 1), lead=WRAP)
+    return {**far, "q_fp8": q, "weights": Placement((FAR_PITCH, 1)), "block_tables": Placement((FAR_REQUEST, 1))}
 
 
 def _context_lens(case: Case, lengths: tuple[int, ...]) -> torch.Tensor:
     """[B], or [B, next_n] whose rows are not consecutive, as ratio-compressed lengths are not."""
     if case["lens"] == "request":
-        return torch.tensor(lengths, dtype=torch.int32)
+        lens = torch.tensor(lengths, dtype=torch.int32)
+        return torch.where(lens == lens.max(), lens + SURPLUS_LENGTH, lens) if case["lengths"] == "full" else lens
     steps = np.arange(case.integer("next_n"))[::-1] // 2
     return torch.from_numpy(np.maximum(0, np.array(lengths)[:, None] - steps).astype(np.int32))
 
@@ -205,15 +240,23 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
 
 
 def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVariant:
-    """The dispatcher's decisions, or the two-kernel path by request."""
-    return logits_variant(
-        target,
+    """The dispatcher's decisions; by request the two-kernel path, or those for CUDA whatever executes them."""
+    cuda = case["path"] == "cuda"
+    decided = logits_variant(
+        replace(target, backend="cuda") if cuda else target,
         fp8=case.fp8,
         block_size=case.block_size,
         ratio=case.integer("ratio"),
         path="two_kernel" if case["path"] == "two_kernel" else None,
         dispatch=dispatch,
     )
+    return _crowded(case, decided) if cuda else decided
+
+
+def _crowded(case: Case, decided: LogitsVariant) -> LogitsVariant:
+    """On a device so full that programs walk over tiles; tiles of several small pages are twice as long."""
+    rows = len(request_lengths(case)) * case.integer("next_n")
+    return replace(decided, resident=FEW_SPLITS * rows, kv_tile=64 if case.block_size % 64 == 0 else 128)
 
 
 FIRST_GLUON = (3, 9)
@@ -224,6 +267,8 @@ def expected_kernels(case: Case, target: Target) -> tuple[str, ...]:
     """One kernel on gfx942 and gfx950, in Gluon on ROCm for the arch's own flavour; two where they are asked for."""
     if case["path"] == "two_kernel":
         return ("_score_pages_kernel", "_sum_heads_kernel")
+    if case["path"] == "cuda":
+        return ("_score_pages_kernel",)
     own = case.fp8 == {"gfx942": "e4m3fnuz", "gfx950": "e4m3fn"}[case.arch]
     gluon = target.backend == "hip" and own and TRITON >= FIRST_GLUON
     return ("_score_pages_gluon_kernel",) if gluon else ("_score_pages_kernel",)
@@ -309,6 +354,10 @@ def shorter(case: Case, stream: Stream) -> Operands:
 
 def accepts(case: Case) -> bool:
     """All mixtures; rows and pages far apart must be few, or they need more addresses than there are."""
+    if case["lengths"] == "full" and case["lens"] != "request":
+        return False
+    if case.recipe == "far":
+        return case["next_n"] == 3 and case.integer("heads") <= 64 and case["lengths"] == "edges"
     if case.recipe == "wide":
         return sum(-(-length // case.block_size) for length in request_lengths(case)) <= WIDE_PAGES
     return case.recipe != "tall" or case.integer("next_n") <= 2

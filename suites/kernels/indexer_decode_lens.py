@@ -56,6 +56,8 @@ def cases(tier: Tier) -> Iterable[Case]:
     many: dict[str, Any] = {"requests": (150,), "ratio": (1,), "adaptive": (0,), "width": (9,)}
     yield from cross(NAME, **axes, **many, next_n=(2, 4))
     yield from cross(NAME, **axes, **{**many, "requests": (5,)}, next_n=(2, 4), recipes=("wide",))
+    # A table without columns has no first page of which padding rows could be cleared; lengths it has all the same.
+    yield from cross(NAME, **axes, **{**many, "requests": (13,), "width": (0,)}, next_n=(4,))
     if tier != "quick":
         counts = (1, 2, 31, 63, 64, 65, 129)
         yield from cross(NAME, **axes, **both, requests=counts, next_n=(1, 2, 3), adaptive=(0,))

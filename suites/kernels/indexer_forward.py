@@ -29,6 +29,7 @@ from rocassay.suites.kernels.indexer_inputs import (
     POISON,
     RECORD,
     WIDE_PAGES,
+    WRAP,
     cache_placement,
     contract_layout,
     layout_name,
@@ -41,7 +42,7 @@ NAME = "indexer_forward"
 ARCHES = ("gfx942", "gfx950")
 FP8S = ("e4m3fn", "e4m3fnuz")
 BLOCK_SIZES = (1, 16, 64)
-RECIPES = ("tagged", "padded", "wide", "far", "midpoints")
+RECIPES = ("tagged", "padded", "wide", "far", "apart", "midpoints")
 HEADS = 6
 """Heads of the quick tier: no power of two, so that a program's tile of heads reaches beyond the last."""
 
@@ -55,6 +56,9 @@ _FAR_PITCH = 2**25
 """Elements from token to token in the recipe `far`: token 64 starts at element 2^31, which no int32 counts. What a
 wrapped offset reaches lies in the lead."""
 
+_APART = 2**29
+"""Elements from head to head in the recipe `apart`: head 4 starts at element 2^31."""
+
 _LARGE = 2.0**20
 """Factor of activations and weights in the recipe `far`: bf16 holds them, fp16 does not."""
 
@@ -63,6 +67,8 @@ BOUNDARY = 1.75
 """Mantissa of 448 and 224: amax = 1.75 * 2^k gives a scale that is exactly a power of two."""
 JUST_ABOVE = BOUNDARY + 2.0**-7
 """The next bf16: the scale is the next power of two."""
+HAIR_ABOVE = BOUNDARY + 2.0**-23
+"""So it is for the next fp32, whose quotient by 448 or 224 is one ulp above a power of two."""
 
 EXPECTED = expect(
     Matrix(
@@ -95,6 +101,10 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from paths("v32_indexer", "custom_op", "unfused", "self", "far", **far)
     yield from paths("glm_indexer", "yarn", "fused", "new", "far", **far)
     yield from paths("glm_indexer", "yarn", "fused", "new", "midpoints", block_sizes=(16,), dtype=("fp32",))
+    # So many tokens that keys, too, have the quantiser's edges above its floor.
+    exact: dict[str, Any] = {"block_sizes": (16,), "dtype": ("fp32",), "tokens": (28,)}
+    yield from paths("v32_indexer", "custom_op", "unfused", "self", "tagged", **exact)
+    yield from paths("v32_indexer", "custom_op", "fused", "new", "apart", **exact)
     if tier == "quick":
         return
     shapes: dict[str, Any] = {"tokens": (1, 33, 65), "heads": (16, 64), "dtype": ("bf16", "fp16"), "block_sizes": (64,)}
@@ -114,8 +124,9 @@ def inputs(case: Case, stream: Stream) -> Operands:
     """Rows of distinct magnitude, the quantisers' edges among them; q and k are outputs where they change in place."""
     tokens, heads, dtype = case.integer("tokens"), case.integer("heads"), DTYPES[str(case["dtype"])]
     given, unread = cos_sin_inputs(case, stream, tokens)
-    q = _rows(stream.child("q"), tokens * heads).reshape(tokens, heads, HEAD_DIM)
-    k = _rows(stream.child("k"), tokens)
+    above = HAIR_ABOVE if dtype is torch.float32 else JUST_ABOVE
+    q = _rows(stream.child("q"), tokens * heads, above).reshape(tokens, heads, HEAD_DIM)
+    k = _rows(stream.child("k"), tokens, above)
     if case.recipe == "midpoints":
         q[..., ROT:] = _kept_at_midpoints(case.fp8, dtype, tokens * heads).reshape(tokens, heads, -1)
         k[:, ROT:] = _kept_at_midpoints(case.fp8, dtype, tokens)
@@ -143,7 +154,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
     )
 
 
-def _rows(stream: Stream, count: int) -> NDArray[np.float64]:
+def _rows(stream: Stream, count: int, above: float) -> NDArray[np.float64]:
     """[count, 128]: row r has magnitude 2^(r mod 7 - 3); every third one is an edge of a quantiser instead.
 
     The rotated lanes of an edge are zero, so that its largest lane keeps its value at every position.
@@ -152,7 +163,7 @@ def _rows(stream: Stream, count: int) -> NDArray[np.float64]:
     row = np.arange(count)
     noise[row, (5 * row + 3) % HEAD_DIM] = np.where(row % 2, -1.0, 1.0)
     values = noise * np.exp2(row % 7 - 3.0)[:, None]
-    edges = _edges(noise[0])[: (count + 2) // 3]
+    edges = _edges(noise[0], above)[: (count + 2) // 3]
     values[0 : 3 * len(edges) : 3] = edges
     return values
 
@@ -162,7 +173,7 @@ def _kept_at_midpoints(fp8: str, dtype: torch.dtype, rows: int) -> NDArray[np.fl
     return groups_at_midpoints(fp8, dtype, rows, HEAD_DIM - ROT)
 
 
-def _edges(noise: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _edges(noise: NDArray[np.float64], above: float) -> list[NDArray[np.float64]]:
     shape = np.where(np.arange(HEAD_DIM) < ROT, 0.0, noise)
     shape /= np.abs(shape).max()
     one_hot = np.zeros(HEAD_DIM)
@@ -170,7 +181,7 @@ def _edges(noise: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     negatives = np.where(np.arange(HEAD_DIM) < ROT, 0.0, -(2.0**-14))
     negatives[ROT + 7] = 1.0
     small = [np.zeros(HEAD_DIM), shape * 2.0**-20, one_hot, negatives, shape * 2.0**-34, shape * 2.0**-100]
-    return [*small, *(shape * (mantissa * 2.0**k) for k in EXPONENTS for mantissa in (JUST_ABOVE, BOUNDARY))]
+    return [*small, *(shape * (mantissa * 2.0**k) for k in EXPONENTS for mantissa in (above, BOUNDARY))]
 
 
 def _cache(case: Case, stream: Stream, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,6 +201,9 @@ def _placements(case: Case) -> dict[str, Placement]:
     heads = case.integer("heads")
     if case.recipe not in RECIPES:
         raise MalformedCase(f"recipe {case.recipe!r} of case {case} is unknown; use one of {', '.join(RECIPES)}")
+    if case.recipe == "apart":
+        apart = (HEAD_DIM, _APART, 1)
+        return {"q": Placement(apart, lead=4 * WRAP), "q_fp8": Placement(apart, lead=WRAP)}
     if case.recipe == "far":
         return {
             **cache_placement(replace(case, recipe="wide")),
@@ -292,6 +306,8 @@ def other_path(case: Case, operands: Operands) -> Transformed:
 def accepts(case: Case) -> bool:
     """The fused kernel has results of its own; the unfused quantiser needs queries without gaps between heads."""
     if case.recipe == "far" and case["dtype"] != "bf16":
+        return False
+    if case.recipe == "apart" and (case["path"] == "unfused" or case.integer("heads") > HEADS):
         return False
     return case["out"] == "new" or (case["path"] == "unfused" and case.recipe != "padded")
 

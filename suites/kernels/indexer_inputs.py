@@ -1,9 +1,9 @@
 """Inputs of the indexer cache family: keys, paged caches, block tables, and what must not be read in them.
 
-Recipes: `tagged` (contiguous), `padded` (every stride the contract leaves free is padded), `wide` (page or row
-strides that carry byte offsets past 2^31), `midpoints` (what encoders meet, see midpoints.py), `codes` (what decoders
-meet, but NaN). In all of them pages are permuted, every token has its own scale and whatever belongs to nobody is
-poison.
+Recipes: `tagged` (contiguous), `padded` (every stride the contract leaves free is padded), `wide` and `tall` (page or
+row strides that carry byte offsets past 2^31), `far` (other strides that carry offsets past 2^31 elements), `midpoints`
+(what encoders meet, see midpoints.py), `codes` (what decoders meet, but NaN). In all of them pages are permuted, every
+token has its own scale and whatever belongs to nobody is poison.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECORD = 132
 SHARED_POOL_STRIDE = 1_435_968
 """Bytes from page to page where many layers share one pool (ROCm/aiter#4673): page 1496 starts beyond 2^31."""
 
-RECIPES = ("tagged", "padded", "wide", "tall", "midpoints", "codes")
+RECIPES = ("tagged", "padded", "wide", "tall", "far", "midpoints", "codes")
 WIDE_PAGES = 1600
 WRAP = 2**31
 GARBAGE_PAGE = 2**30

@@ -59,7 +59,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **auto, data=tuple(DATA), k=(1024,), next_n=(2,), lens=("row",))
     yield from cross(NAME, **auto, data=("gaussian",), k=(512, 2048), next_n=(2,), lens=("row",), recipes=("padded",))
     short: dict[str, Any] = {**axes, "lengths": ("short",), "path": ("auto",)}
-    yield from cross(NAME, **short, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
+    yield from cross(NAME, **short, data=("gaussian",), k=(512, 600), next_n=(1,), lens=("request",))
     tails: dict[str, Any] = {**axes, "lengths": ("tails",), "path": ("tiled",)}
     yield from cross(NAME, **tails, data=("gaussian",), k=(512,), next_n=(1,), lens=("request",))
     tall: dict[str, Any] = {**axes, "lengths": (540,), "path": ("auto",), "recipes": ("tall",)}

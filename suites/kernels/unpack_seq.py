@@ -48,7 +48,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **small, dtype=types, lengths=("empties",), lmax=("max", "room"))
     yield from cross(NAME, **small, dtype=types, lengths=("tiles",), lmax=("max", "cut"), recipes=("padded",))
     yield from cross(NAME, **small, dtype=("bf16",), lengths=("equal", "none"), lmax=("max",))
-    yield from cross(NAME, **small, dtype=("uint8",), lengths=("far",), lmax=("max",), recipes=("wide",))
+    yield from cross(NAME, **small, dtype=("uint8",), lengths=("far", "farther"), lmax=("max",), recipes=("wide",))
+    large: dict[str, Any] = {**axes, "heads": (3,), "dims": (400,), "dtype": ("uint8",)}
+    yield from cross(NAME, **large, lengths=("long",), lmax=("max",))
     if tier != "quick":
         edges: dict[str, Any] = {**axes, "heads": (1,), "dims": (1, 576, 1025)}
         yield from cross(NAME, **edges, dtype=types, lengths=("empties", "tiles"), lmax=("room", "cut"))
@@ -79,6 +81,9 @@ def _placements(case: Case, features: tuple[int, int]) -> dict[str, Placement]:
         pitch = row + 8
         request = longest_of(case) * pitch + 16
         return {"packed": Placement((request, pitch, dims, 1)), "out": Placement((row + 24, dims, 1))}
+    if case["lengths"] == "farther":
+        # Pitches of 2^31 and more would be 64 bits wide by themselves.
+        return {"packed": Placement((FAR, FAR + 2**16, dims, 1), lead=WRAP)}
     if case.recipe == "wide":
         return {"packed": Placement((FAR, row, dims, 1), lead=WRAP), "out": Placement((FAR, dims, 1), lead=WRAP)}
     return {}

@@ -214,6 +214,13 @@ def shift_right(x, u, out):
 
 
 @triton.jit
+def shift_by(x, u, amount, out):
+    tl.store(out, tl.load(x) >> tl.load(amount))
+    tl.store(out + 1, (tl.load(u) >> tl.load(amount).to(tl.uint32)).to(tl.int32))
+    tl.store(out + 2, tl.load(x) << tl.load(amount))
+
+
+@triton.jit
 def failing(x):
     tl.static_assert(False, "meant to fail")
 

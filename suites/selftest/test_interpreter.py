@@ -370,6 +370,13 @@ def test_shifts_follow_the_signedness_of_the_type():
     assert out.tolist() == [-4, 2**30]
 
 
+@pytest.mark.parametrize("amount", [3, 35, -29])
+def test_shifts_look_at_the_low_bits_of_their_amount_alone(amount: int):
+    out, x = torch.empty(3, dtype=torch.int32), torch.tensor([-80], dtype=torch.int32)
+    launch(kernels.shift_by, (1,), x, torch.tensor([2**31], dtype=torch.uint32), torch.tensor([amount]).int(), out)
+    assert out.tolist() == [-10, 2**28, -640]
+
+
 def test_every_program_of_a_three_dimensional_grid_runs():
     out = torch.full((4, 3, 2), -1, dtype=torch.int32)
     launch(kernels.program_ids, (2, 3, 4), out)

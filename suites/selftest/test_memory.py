@@ -33,6 +33,12 @@ def store_at(dst, offset, value):
 
 
 @triton.jit
+def store_many(src, places, dst, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(dst + tl.load(places + i), tl.load(src + i), i < n)
+
+
+@triton.jit
 def add_at(dst, offset):
     tl.atomic_add(dst + offset, 1)
 
@@ -102,6 +108,20 @@ def test_an_atomic_outside_is_a_write_and_dropped():
     (finding,) = run(add_at, (1,), storage[:4], 4)
     assert (finding.kind, finding.byte_offset) == ("out_of_bounds_write", 16)
     assert not storage.any()
+
+
+def test_lanes_of_a_store_that_meet_with_different_values_are_found():
+    places, dst = torch.tensor([3, 1, 0, 3, 2, 1, 7, 6]), torch.zeros(8, dtype=torch.int32)
+    (finding,) = run(store_many, (1,), ints(8), places, dst, 8, BLOCK=8)
+    assert (finding.kind, finding.tensor, finding.lanes) == ("write_conflict", "dst", 2)
+    assert (finding.byte_offset, finding.line) == (4, line_of(store_many, "tl.store"))
+
+
+@pytest.mark.parametrize(("values", "stored"), [((5, 6, 7, 5, 8, 6, 9, 9), 8), ((0, 1, 2, 3, 4, 5, 6, 7), 3)])
+def test_lanes_that_store_the_same_or_are_masked_do_not_meet(values: tuple[int, ...], stored: int):
+    places, dst = torch.tensor([3, 1, 0, 3, 2, 1, 7, 6]), torch.zeros(8, dtype=torch.int32)
+    source = torch.tensor(values, dtype=torch.int32)
+    assert run(store_many, (1,), source, places, dst, stored, BLOCK=8) == []
 
 
 def test_masked_lanes_are_never_a_finding():
