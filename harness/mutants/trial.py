@@ -24,7 +24,7 @@ from rocassay.harness.results import GREEN, CaseRecord, Status
 from rocassay.harness.results.mutants import Fate, MutantRecord
 
 HANG_FACTOR = 20.0
-"""Times the healthy seconds of a case after which a mutant of it counts as hung."""
+"""Times the healthy seconds of a case that a mutant may compute before it counts as hung."""
 
 HANG_SECONDS = 2.0
 """Seconds on top, for cases that take next to none."""
@@ -86,18 +86,21 @@ def spread(cases: Iterable[Case]) -> list[Case]:
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Generator[None, None, None]:
-    """While open, this process's main thread gets Hung after that long, and again every second."""
+    """While open, this process's main thread gets Hung once the process has computed that long, and every second more.
+
+    Waiting for a core that others use is no hang.
+    """
 
     def stop(_signal: int, _frame: object) -> None:
         raise Hung
 
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    former = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, former)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, former)
 
 
 class Trial:
@@ -236,7 +239,7 @@ class Trial:
                 record = self._judge(healthy.case)
         except Hung:
             return Verdict(
-                "hung", case=case, detail=f"ran longer than {limit:.1f} s, {healthy.seconds:.3f} s in health"
+                "hung", case=case, detail=f"computed longer than {limit:.1f} s, {healthy.seconds:.3f} s in health"
             )
         if record.status is Status.FAILED:
             return Verdict("killed", _first_red(record), case, record.reason, record.customary)
