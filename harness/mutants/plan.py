@@ -69,9 +69,15 @@ class OpPlan:
     """Ids that the ledger lists as equivalent: one engine is enough to see that none of its cases tells them apart."""
 
     def holds(self, record: MutantRecord, wanted: Wanted) -> bool:
-        """Whether a record says what a run would find: a case that has seen a mutant sees it whatever is beside it."""
+        """Whether a record says what a run would find.
+
+        A case that has seen a mutant sees it whatever is beside it, and what raises on the first eight cases stays out
+        of the score.
+        """
         if record.source != self.source:
             return False
+        if record.fate == "crashed":
+            return True
         if record.fate in SEEN:
             return record.suite == self.suite or record.case in self._names
         elsewhere = wanted.then not in ("", record.engine) and record.fate == "survived"
