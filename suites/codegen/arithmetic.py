@@ -26,12 +26,25 @@ def quantised_keys_only(case: Case) -> bool:
     return dict(case.params).get("dtype") == "mixed"
 
 
+def half_precision(case: Case) -> bool:
+    """Operands of fp16."""
+    return dict(case.params).get("dtype") == "fp16"
+
+
+def decided_for_cuda(case: Case) -> bool:
+    """A launch as CUDA's dispatcher would make it."""
+    return "cuda" in (dict(case.params).get("path"), dict(case.params).get("decided"))
+
+
 def with_extra_cache(case: Case) -> bool:
     """A second cache, which holds e4m3fn whatever the first one holds."""
     return case.op == "sparse_attn_decode" and case.integer("extra") > 0
 
 
-SCORES = declare(Arithmetic(("_score_pages_kernel", "_score_windows_kernel"), native=FP8, foreign=FP16))
+SCORES_KERNELS = ("_score_pages_kernel", "_score_windows_kernel")
+# What the dispatcher decides for CUDA, products in fp16, on whatever executes it.
+SCORES_OF_CUDA = declare(Arithmetic(SCORES_KERNELS, native=FP16 | WIDENS, foreign=FP16, when=decided_for_cuda))
+SCORES = declare(Arithmetic(SCORES_KERNELS, native=FP8, foreign=FP16))
 GLUON_SCORES = declare(Arithmetic(("_score_pages_gluon_kernel",), native=FP8, foreign=NOTHING))
 
 CACHES = declare(
@@ -68,6 +81,9 @@ SPARSE_EXTRA = declare(
     )
 )  # fmt: skip
 SPARSE = declare(Arithmetic(SPARSE_DECODE, native=BF16 | WIDENS, foreign=BF16))
+SPARSE_PREFILL_FP16 = declare(
+    Arithmetic(("_sparse_attn_prefill_kernel",), native=FP16, foreign=FP16, when=half_precision)
+)
 SPARSE_PREFILL = declare(Arithmetic(("_sparse_attn_prefill_kernel",), native=BF16, foreign=BF16))
 
 MLA_DECODE = ("_mla_decode_persistent_kernel", "_mla_decode_split_kernel")
