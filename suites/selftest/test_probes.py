@@ -71,7 +71,7 @@ def test_the_right_toy_is_green_under_every_probe(toy: Toy):
     record = judged(toy)
     assert record.status is Status.PASSED, record.reason
     assert {check.name for check in record.checks} == {
-        *("bytes", "bounds", "canary", "inputs", "host-sync", "allocations", "strides", "poison", "row-order"),
+        *("bytes", "bounds", "canary", "inputs", "host-sync", "allocations", "order", "strides", "poison", "row-order"),
         *("replay", "graph-replay"),
     }
 
@@ -180,7 +180,7 @@ def test_the_dispatch_probe_does_not_judge_kernel_names_of_other_providers():
 
 def test_probes_that_run_again_wait_for_the_full_tier_where_the_op_says_so():
     names = {check.name for check in judged(double, tier="quick", probed=lambda _: False).checks}
-    assert names == {"bytes", "bounds", "canary", "inputs", "host-sync", "allocations"}
+    assert names == {"bytes", "bounds", "canary", "inputs", "host-sync", "allocations", "order"}
 
 
 def test_a_run_again_carries_the_same_operands_except_for_what_the_probe_changes():
