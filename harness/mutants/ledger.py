@@ -10,14 +10,12 @@ from typing import TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from rocassay.harness.errors import RocassayError
+from rocassay.harness.mutants.mutant import INTERPRETER
 from rocassay.harness.results.mutants import MutantRecord
 from rocassay.harness.results.schema import Model
 
 PACKAGE, FILE = "rocassay.suites.mutants", "equivalent.json"
 """Where the ledger of the shipped kernels lies."""
-
-INTERPRETER = "interpreter"
-"""The engine without a compiler."""
 
 Ledger: TypeAlias = Mapping[tuple[str, str], str]
 """(op, mutant) -> why it is equivalent."""

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen import compile_launch, options_of, source_of, target_of
 from rocassay.harness.codegen.choosing import launches_of
 from rocassay.harness.codegen.text import listing
-from rocassay.harness.mutants.injection import injected
-from rocassay.harness.mutants.mutant import Mutant
-from rocassay.harness.mutants.reach import DeviceFunction
 
 
 class MachineCode:
     """Compiles launches of an op, each specialisation once, for the chips of its cases."""
 
-    def __init__(self, functions: Sequence[DeviceFunction]) -> None:
-        """`functions`: every device function that can run for the op."""
-        self._functions = functions
+    def __init__(self) -> None:
         self._digests: dict[str, str] = {}
         self._healthy: dict[Case, list[str]] = {}
 
@@ -33,21 +25,6 @@ class MachineCode:
             return self._codes(case) != self._healthy[case]
         except Exception:
             return True
-
-    def same(self, mutant: Mutant, cases: Sequence[Case]) -> bool:
-        """Whether every launch of the cases compiles to the code of the unmutated kernels.
-
-        False for a mutant that does not compile; also where the compiler emits other code for the same meaning.
-        """
-        if not cases:
-            return False
-        for case in cases:
-            healthy = self._codes(case)
-            with injected(mutant, self._functions), contextlib.suppress(Exception):
-                if self._codes(case) == healthy:
-                    continue
-            return False
-        return True
 
     def _codes(self, case: Case) -> list[str]:
         launches, _ = launches_of(case)

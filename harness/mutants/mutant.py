@@ -21,6 +21,9 @@ HASH_DIGITS = 6
 INTERPRETED = "triton"
 """Dialect that the interpreter knows; Gluon is compiled only."""
 
+INTERPRETER = "interpreter"
+"""The engine without a compiler: it tells which lines a case executes; of the others machine code tells."""
+
 
 class UnknownMutant(RocassayError, KeyError):
     """No mutant of that id exists."""
@@ -54,7 +57,7 @@ class Mutant:
 def mutants_of(op: Op, engine: str) -> tuple[Mutant, ...]:
     """Every mutant of what can run for the op on the engine, by module and line; equal texts once."""
     functions = reach_of(op.launcher).functions
-    if engine == "interpreter":
+    if engine == INTERPRETER:
         functions = tuple(function for function in functions if function.dialect == INTERPRETED)
     return tuple(mutant for function in functions for mutant in mutants_in(function))
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from rocassay.harness.cases import Case
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.mutants.ledger import shipped_ledger
-from rocassay.harness.mutants.mutant import Mutant, UnknownMutant, mutants_of, sampled
+from rocassay.harness.mutants.mutant import INTERPRETER, Mutant, UnknownMutant, mutants_of, sampled
 from rocassay.harness.mutants.reach import reach_of
 from rocassay.harness.ops import Op, op_named, select_cases
 from rocassay.harness.options import Options
 from rocassay.harness.results.mutants import SEEN, MutantRecord
 
-ENGINES = ("interpreter", "isa")
+ENGINES = (INTERPRETER, "isa")
 """Engines that a mutant cannot take along: on a device one that writes anywhere ends the context."""
 
 

@@ -17,7 +17,7 @@ from rocassay.harness.judge import Judge, remember
 from rocassay.harness.mutants.injection import injected
 from rocassay.harness.mutants.lines import Lines, executed
 from rocassay.harness.mutants.machinecode import MachineCode
-from rocassay.harness.mutants.mutant import Mutant
+from rocassay.harness.mutants.mutant import INTERPRETER, Mutant
 from rocassay.harness.mutants.reach import reach_of
 from rocassay.harness.ops import Op
 from rocassay.harness.results import GREEN, CaseRecord, Status
@@ -31,9 +31,6 @@ HANG_SECONDS = 2.0
 
 CRASHES = 8
 """Cases that raise, with none that does not, after which a mutant is taken to raise on all of them."""
-
-INTERPRETER = "interpreter"
-"""The engine that tells which lines a case executes; for the others the machine code of its launches tells."""
 
 EXCEPTION = "exception"
 """What killed a mutant that raises on some cases only."""
@@ -133,7 +130,7 @@ class Trial:
         self._functions = reach_of(op.launcher).functions
         self._compiled = judge.engine.name != INTERPRETER
         self._codegen = codegen and not self._compiled
-        self._code = MachineCode(self._functions)
+        self._code = MachineCode()
         self._kills = Counter[Case]()
         remember(len(cases))
         self.healthy = tuple(self._baseline(spread(cases)))
@@ -146,7 +143,7 @@ class Trial:
         for case in cases:
             record = self._judge(case)
             if record.status in GREEN:
-                if self._compiled:
+                if self._compiled or self._codegen:
                     self._code.keep(case)
                 yield Healthy(case, record.timings["run"] + record.timings["judge"], self._lines(case))
             elif record.status is not Status.NOT_RUN:
@@ -177,7 +174,7 @@ class Trial:
             noticing = filter(self._notices, reached)
             verdicts = list(self._verdicts(noticing))
             customary = self._customary(verdicts, noticing) if self._rules else {}
-        verdict = self._decided(mutant, verdicts, reached)
+            verdict = self._decided(verdicts, reached)
         if verdict.fate == "hung":
             self.spoiled = not self._sound()
         return MutantRecord(
@@ -253,8 +250,8 @@ class Trial:
         engine, tier = self._judge.engine.name, self._judge.tier
         return identity(mutant, self.op.name, engine, tier, source=self._source, suite=self._suite)
 
-    def _decided(self, mutant: Mutant, verdicts: Sequence[Verdict], reached: Sequence[Healthy]) -> Verdict:
-        """The fate that the verdicts of the cases make."""
+    def _decided(self, verdicts: Sequence[Verdict], reached: Sequence[Healthy]) -> Verdict:
+        """The fate that the verdicts of the cases make; the mutant is still injected."""
         if not reached:
             return Verdict("survived", detail="no case executes the line")
         fates = {verdict.fate for verdict in verdicts}
@@ -262,8 +259,8 @@ class Trial:
             # What raises on some cases and not on others has been seen by a run.
             crash = next(verdict for verdict in verdicts if verdict.fate == "crashed")
             return replace(crash, fate="killed", check=EXCEPTION)
-        same = fates == {"survived"} and self._codegen and self._code.same(mutant, [one.case for one in reached])
-        if same or not verdicts:
+        unseen = fates == {"survived"} and self._codegen
+        if not verdicts or (unseen and not any(self._code.differs(healthy.case) for healthy in reached)):
             return Verdict("equivalent", detail="every launch compiles to the same machine code")
         return verdicts[-1]
 

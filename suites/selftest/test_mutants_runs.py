@@ -85,6 +85,8 @@ def test_a_record_of_other_sources_is_made_again(rocassay: Rocassay):
         ({"suite": "other"}, False),
         ({"suite": "other", "case": "no such case"}, True),
         ({"suite": "other", "fate": "survived"}, True),
+        ({"suite": "other", "fate": "crashed"}, False),
+        ({"source": "other", "fate": "crashed"}, True),
         ({"fate": "survived"}, False),
     ],
     ids=str,
