@@ -198,8 +198,11 @@ def _lse(suffix_lse: torch.Tensor, anchor: torch.Tensor, largest: torch.Tensor, 
     finite = torch.where(rounds, value, 0.0)
     unit = (ROUNDING_RMS * U32) ** 2
     terms = unit * (smaller.square() * (gap.square() + 1) * (gap > 0) + log.square())
-    stored = output_rms(finite, torch.float32, torch.where(rounds, anchor, 0.0))
-    sigma = (rounds * (terms + _total_rms(weights)[..., 0].square() + stored.square())).sqrt()
+    larger = torch.where(rounds, anchor, 0.0)
+    stored = output_rms(finite, torch.float32, larger).square()
+    # Where the larger LSE absorbs the logarithm, the errors of that vanish with it.
+    drawn = rounds & ~absorbed(finite, torch.float32, larger)
+    sigma = (drawn * (terms + _total_rms(weights)[..., 0].square()) + stored).sqrt()
     errors = (2 * gap + EXP_WORST) * smaller + 1 + LOG_WORST + log + finite.abs()
     value = torch.where(copied, suffix_lse.double().T, value)
     return Modelled(value.T, sigma.T, (rounds * U32 * SLACK * errors).T)

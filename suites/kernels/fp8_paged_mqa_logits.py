@@ -62,8 +62,7 @@ FAR_PITCH = WRAP // 8 + 2**17
 """Floats from row to row of weights, logits and scratch in the recipe `far`: row 8 starts there."""
 
 FEW_SPLITS = 2
-"""Programs a request where CUDA's decisions are asked for: fewer than the longest has tiles, and than there are
-requests."""
+"""Programs a request on a crowded device: fewer than the longest has tiles, and than there are requests."""
 
 SURPLUS_LENGTH = 5
 """Keys by which the longest request exceeds a table without spare columns."""
@@ -90,6 +89,9 @@ def cases(tier: Tier) -> Iterable[Case]:
     # The order of keys in a Hopper warp group's registers is right anywhere: on pages of one tile and of several.
     hopper: dict[str, Any] = {**axes, **shape, "block_sizes": (16, 64), "next_n": (2,), "ratio": (1,)}
     yield from cross(NAME, **hopper, path=("cuda",), scales=("general",))
+    # Programs walk over tiles, of one page and of several, and the queries of requests lie apart.
+    crowded: dict[str, Any] = {**hopper, "recipes": ("padded",), "next_n": (1,), "scales": ("general",)}
+    yield from cross(NAME, **crowded, path=("crowded",))
     far: dict[str, Any] = {**axes, **shape, "block_sizes": (64,), "recipes": ("far",), "next_n": (3,), "ratio": (1,)}
     yield from cross(NAME, **{**far, "heads": (48,)}, path=("auto", "two_kernel"), scales=("pow2",))
     # No column of the table is spare, and lengths ask for more pages than it has.
@@ -240,7 +242,8 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
 
 
 def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVariant:
-    """The dispatcher's decisions; by request the two-kernel path, or those for CUDA whatever executes them."""
+    """The dispatcher's decisions; by request the two-kernel path, those for CUDA whatever executes them, or for a
+    device that is full."""
     cuda = case["path"] == "cuda"
     decided = logits_variant(
         replace(target, backend="cuda") if cuda else target,
@@ -250,13 +253,12 @@ def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVari
         path="two_kernel" if case["path"] == "two_kernel" else None,
         dispatch=dispatch,
     )
-    return _crowded(case, decided) if cuda else decided
-
-
-def _crowded(case: Case, decided: LogitsVariant) -> LogitsVariant:
-    """On a device so full that programs walk over tiles; tiles of several small pages are twice as long."""
+    if case["path"] not in ("cuda", "crowded"):
+        return decided
+    # So full that programs walk over tiles; on CUDA tiles of several small pages are twice as long.
     rows = len(request_lengths(case)) * case.integer("next_n")
-    return replace(decided, resident=FEW_SPLITS * rows, kv_tile=64 if case.block_size % 64 == 0 else 128)
+    tile = (64 if case.block_size % 64 == 0 else 128) if cuda else decided.kv_tile
+    return replace(decided, resident=FEW_SPLITS * rows, kv_tile=tile)
 
 
 FIRST_GLUON = (3, 9)
