@@ -317,13 +317,16 @@ def contract(
         list[str] | None, typer.Option("--version", help="Version of a source that does not say its own, in order.")
     ] = None,
     every: Annotated[bool, typer.Option("--every", help="Every call must bind, whatever the version.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Compare every function, not only those called.")] = False,
     limit: Annotated[int, typer.Option("--limit", help="Most functions of a comparison, 0 for all.")] = 40,
     json_: Json = False,
 ) -> None:
     """Bind our calls to a package's signatures without importing it; exit code 0 iff all that must bind do."""
     from rocassay.harness.cli.contracting import show
 
-    raise typer.Exit(show(sources, of, caller or (), version or (), every=every, limit=limit, as_json=json_))
+    raise typer.Exit(
+        show(sources, of, caller or (), version or (), every=every, whole=whole, limit=limit, as_json=json_)
+    )
 
 
 @app.command()

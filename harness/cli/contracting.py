@@ -28,7 +28,7 @@ _STYLE: dict[str, Any] = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 
 
 def show(
     sources: Sequence[str], name: str, callers: Sequence[str], versions: Sequence[str], *,
-    every: bool, limit: int, as_json: bool,
+    every: bool, whole: bool, limit: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Check one source, or compare two; exit code 1 iff a call that must bind does not.
 
@@ -47,7 +47,7 @@ def show(
     if len(reports) == 1:
         return _one(reports[0], contract, as_json=as_json)
     trees = [Tree(source, contract) for source in opened]
-    return _two(compare(reports[0], reports[1], trees[0], trees[1]), limit, as_json=as_json)
+    return _two(compare(reports[0], reports[1], trees[0], trees[1]), limit, whole=whole, as_json=as_json)
 
 
 def _one(report: Report, contract: Contract, *, as_json: bool) -> int:
@@ -55,13 +55,13 @@ def _one(report: Report, contract: Contract, *, as_json: bool) -> int:
         Console().print_json(json.dumps({"source": _source(report), "calls": [*map(_as_data, report.results)]}))
         return 1 if report.broken else 0
     table = Table(
-        Column("caller", no_wrap=True), Column("call", no_wrap=True), Column("verdict", no_wrap=True),
-        Column("where", overflow="fold"), Column("what", overflow="fold"),
-        title=Text(f"calls into {contract.package}: {report.source}"), **_STYLE,
+        Column("caller", no_wrap=True), Column("call", overflow="fold", ratio=3), Column("must", no_wrap=True),
+        Column("verdict", overflow="fold", ratio=2), Column("where", overflow="fold", ratio=4),
+        Column("what", overflow="fold", ratio=5), title=Text(f"calls into {contract.package}: {report.source}"), **_STYLE,
     )  # fmt: skip
     for result in report.results:
-        where = result.function.path if result.function else ""
-        table.add_row(*map(Text, (result.call.caller, result.call.name)), _verdict(result), where, _told(result))
+        named = map(Text, (result.call.caller, result.call.name, "yes" if result.due else result.call.versions))
+        table.add_row(*named, _verdict(result), Text(result.function.path if result.function else ""), _told(result))
     console = table_console(LEAST_WIDTH)
     console.print(table)
     console.print(_sum(report), soft_wrap=True)
@@ -70,7 +70,7 @@ def _one(report: Report, contract: Contract, *, as_json: bool) -> int:
 
 def _verdict(result: Result) -> Text:
     style = "green" if result.binds else "bold red" if result.due else "yellow"
-    return Text(result.verdict + ("" if result.due else f" (not due: {result.call.versions})"), style)
+    return Text(result.verdict, style)
 
 
 def _told(result: Result) -> Text:
@@ -89,7 +89,7 @@ def _sum(report: Report) -> Text:
     return Text.assemble(told, "; ", verdict if broken else Text("every call that must bind does", "bold green"))
 
 
-def _two(difference: Difference, limit: int, *, as_json: bool) -> int:
+def _two(difference: Difference, limit: int, *, whole: bool, as_json: bool) -> int:
     if as_json:
         Console().print_json(json.dumps(_difference(difference)))
         return 1 if difference.broken else 0
@@ -97,8 +97,9 @@ def _two(difference: Difference, limit: int, *, as_json: bool) -> int:
     reached = {result.function.path for report in (difference.old, difference.new) for result in report.results
                if result.function}  # fmt: skip
     rows = sorted(difference.changes, key=lambda each: (not _touches(each, reached), not each.breaking, each.path))
-    shown = [each for each in rows if each.what != "added" or each.path in reached]
-    _changes(console, f"{difference.old.source} -> {difference.new.source}", shown, reached, limit)
+    shown = rows if whole else [each for each in rows if _touches(each, reached)]
+    title = f"{difference.old.source} -> {difference.new.source}: {'all functions' if whole else 'functions we call'}"
+    _changes(console, title, shown, reached, limit, whole=whole)
     console.print(Text(", ".join(_counted(difference.changes)) + "\n"), soft_wrap=True)
     _turns(console, difference.turns)
     broken = difference.broken
@@ -113,16 +114,19 @@ def _touches(change: Change, reached: set[str]) -> bool:
     return change.path in reached or change.moved_to in reached
 
 
-def _changes(console: Console, title: str, rows: Sequence[Change], reached: set[str], limit: int) -> None:
+def _changes(
+    console: Console, title: str, rows: Sequence[Change], reached: set[str], limit: int, *, whole: bool
+) -> None:
     table = Table(
         Column("", no_wrap=True), Column("function", overflow="fold"), Column("what became of it", overflow="fold"),
-        Column("ours", no_wrap=True), title=Text(title), **_STYLE,
+        *([Column("called", no_wrap=True)] if whole else []), title=Text(title), **_STYLE,
     )  # fmt: skip
     for change in rows[: limit or None]:
         details = [f"now {change.moved_to}"] if change.moved_to else []
         style = "red" if change.breaking else ""
-        ours = "called" if _touches(change, reached) else ""
-        table.add_row(Text(change.what, style), Text(change.path), Text("\n".join((*details, *change.details))), ours)
+        called = ["yes" if _touches(change, reached) else ""] if whole else []
+        became = Text("\n".join((*details, *change.details)))
+        table.add_row(Text(change.what, style), Text(change.path), became, *called)
     console.print(table)
     if limit and len(rows) > limit:
         console.print(Text(f"… and {len(rows) - limit:,} more; --limit 0 shows all\n", "dim"))
@@ -136,12 +140,15 @@ def _counted(changes: Sequence[Change]) -> Iterator[str]:
 
 def _turns(console: Console, turns: Sequence[Turn]) -> None:
     table = Table(
-        Column("caller", no_wrap=True), Column("call", no_wrap=True), Column("before", no_wrap=True),
-        Column("now", no_wrap=True), Column("what", overflow="fold"), title="calls that turned out otherwise", **_STYLE,
+        Column("caller", no_wrap=True), Column("call", overflow="fold", ratio=3), Column("must", no_wrap=True),
+        Column("before", overflow="fold", ratio=2), Column("now", overflow="fold", ratio=2),
+        Column("what", overflow="fold", ratio=5), title="calls that turned out otherwise", **_STYLE,
     )  # fmt: skip
     for turn in sorted(turns, key=lambda each: (not each.broken, not each.lost)):
         call = turn.new.call
-        table.add_row(Text(call.caller), Text(call.name), _verdict(turn.old), _verdict(turn.new), _told(turn.new))
+        must = "yes" if turn.new.due else call.versions
+        named = map(Text, (call.caller, call.name, must))
+        table.add_row(*named, _verdict(turn.old), _verdict(turn.new), _told(turn.new))
     console.print(table)
 
 

@@ -87,7 +87,8 @@ def check_call(tree: Tree, call: Call, *, due: bool) -> Result:
 def _bound(tree: Tree, call: Call, due: bool, path: str, function: Function) -> Result:
     name, natives = tree.behind(function)
     if not natives:
-        notes = (f"native function {name}: its bindings give no names of arguments",) if name else ()
+        silent = f"the bindings of native function {name} give no names of arguments"
+        notes = (silent,) if name and tree.native else ()
         return Result(call, due, path, function, tuple(bind(call, function.signature)), notes)
     ways = [tuple(bind_through(call, function.signature, native)) for native in natives]
     best = min(range(len(ways)), key=lambda way: len(ways[way]))

@@ -40,6 +40,13 @@ class Argument:
         return (self.name, *self.aliases)
 
 
+def arguments(*texts: str) -> tuple[Argument, ...]:
+    """Arguments written as `name: note` or `name/alias/alias: note`."""
+    split = (text.partition(":") for text in texts)
+    named = ((names.split("/"), note.strip()) for names, _, note in split)
+    return tuple(Argument(names[0], note, tuple(names[1:])) for names, note in named)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call that somebody makes, as its caller writes it."""

@@ -54,8 +54,13 @@ class Difference:
     turns: tuple[Turn, ...]
 
     @property
+    def lost(self) -> tuple[Turn, ...]:
+        """Calls that bound and do no longer."""
+        return tuple(turn for turn in self.turns if turn.lost)
+
+    @property
     def broken(self) -> tuple[Turn, ...]:
-        """Calls that bound, must bind still, and do not."""
+        """Those of them that must bind still."""
         return tuple(turn for turn in self.turns if turn.broken)
 
 
@@ -137,7 +142,7 @@ def _added(old: Signature, new: Signature, each: Parameter) -> tuple[str, bool]:
     slots = [slot.name for slot in new.slots]
     known = {slot.name for slot in old.slots}
     if each.name in slots and any(name in known for name in slots[slots.index(each.name) + 1 :]):
-        return f"{each} added as slot {slots.index(each.name)}, before others", True
+        return f"{each} added as slot {slots.index(each.name) + 1}, before others", True
     return f"{each} added", False
 
 
