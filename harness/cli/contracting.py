@@ -57,7 +57,8 @@ def _one(report: Report, contract: Contract, *, as_json: bool) -> int:
     table = Table(
         Column("caller", no_wrap=True), Column("call", overflow="fold", ratio=3), Column("must", no_wrap=True),
         Column("verdict", overflow="fold", ratio=2), Column("where", overflow="fold", ratio=4),
-        Column("what", overflow="fold", ratio=5), title=Text(f"calls into {contract.package}: {report.source}"), **_STYLE,
+        Column("what", overflow="fold", ratio=5), title=Text(f"calls into {contract.package}: {report.source}"),
+        **_STYLE,
     )  # fmt: skip
     for result in report.results:
         named = map(Text, (result.call.caller, result.call.name, "yes" if result.due else result.call.versions))
@@ -103,11 +104,13 @@ def _two(difference: Difference, limit: int, *, whole: bool, as_json: bool) -> i
     console.print(Text(", ".join(_counted(difference.changes)) + "\n"), soft_wrap=True)
     _turns(console, difference.turns)
     broken = difference.broken
-    verdict = (
-        Text(f"{len(broken)} of our calls broke", "bold red") if broken else Text("no due call broke", "bold green")
-    )
-    console.print(verdict, soft_wrap=True)
+    lost = f"{_calls(len(difference.lost))} that bound do not any more, "
+    console.print(Text(f"{lost}{len(broken)} of them must", "bold red" if broken else "bold green"), soft_wrap=True)
     return 1 if broken else 0
+
+
+def _calls(count: int) -> str:
+    return f"{count} call{'' if count == 1 else 's'}"
 
 
 def _touches(change: Change, reached: set[str]) -> bool:
