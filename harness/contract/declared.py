@@ -14,7 +14,7 @@ from packaging.version import Version
 from rocassay.harness.contract.errors import ContractError
 
 SHIPPED = "rocassay.suites.contracts"
-"""Package whose modules declare the shipped contracts."""
+"""Package whose sub-packages declare the shipped contracts."""
 
 ENTRY_POINTS = "rocassay.contracts"
 """Entry-point group under which other distributions name modules that declare contracts."""
@@ -143,7 +143,7 @@ def contracts() -> dict[str, Contract]:
     """Every contract, shipped and by entry point."""
     shipped = importlib.import_module(SHIPPED)
     for module in pkgutil.iter_modules(shipped.__path__, prefix=f"{SHIPPED}."):
-        if not module.name.rpartition(".")[2].startswith("test_"):
+        if module.ispkg:
             importlib.import_module(module.name)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         point.load()

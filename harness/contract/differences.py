@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rocassay.harness.contract.checking import Report, Result
 from rocassay.harness.contract.modules import Function
@@ -73,7 +73,10 @@ def compare(old: Report, new: Report, old_tree: Tree, new_tree: Tree) -> Differe
 
 
 def definitions(tree: Tree) -> dict[str, Function]:
-    """Public functions by the path at which they are defined; those of private modules are left out."""
+    """Public functions by the path at which they are defined; those of private modules are left out.
+
+    A stub has the signature of its native function where that is known: the native function reads the arguments.
+    """
     found: dict[str, Function] = {}
     for name in tree.names():
         if any(part.startswith("_") for part in name.split(".")):
@@ -81,7 +84,8 @@ def definitions(tree: Tree) -> dict[str, Function]:
         module = tree.module(name)
         for function in module.functions.values() if module else ():
             if not function.name.startswith("_"):
-                found[function.path] = function
+                _, natives = tree.behind(function)
+                found[function.path] = replace(function, signature=natives[0]) if len(natives) == 1 else function
     return found
 
 
@@ -110,6 +114,7 @@ def parameter_changes(old: Signature, new: Signature) -> Iterator[tuple[str, boo
     renamed = dict(_renamed(old, new))
     for name, other in renamed.items():
         yield f"{name} renamed to {other}", True
+        yield from _altered(before[name], after[other])
     for name in before:
         if name not in after and name not in renamed:
             yield f"{name} removed", True
@@ -137,9 +142,10 @@ def _renamed(old: Signature, new: Signature) -> Iterator[tuple[str, str]]:
 
 def _added(old: Signature, new: Signature, each: Parameter) -> tuple[str, bool]:
     """A new parameter breaks calls if it must be passed, or if it stands before slots that there were."""
-    if each.required:
-        return f"{each} added and required", True
     slots = [slot.name for slot in new.slots]
+    if each.required:
+        where = f" as slot {slots.index(each.name) + 1}" if each.name in slots else ""
+        return f"{each} added{where}, must be passed", True
     known = {slot.name for slot in old.slots}
     if each.name in slots and any(name in known for name in slots[slots.index(each.name) + 1 :]):
         return f"{each} added as slot {slots.index(each.name) + 1}, before others", True
@@ -148,11 +154,11 @@ def _added(old: Signature, new: Signature, each: Parameter) -> tuple[str, bool]:
 
 def _altered(before: Parameter, after: Parameter) -> Iterator[tuple[str, bool]]:
     if before.kind != after.kind:
-        yield f"{before.name} was {before.kind}, is {after.kind}", after.kind != "plain"
+        yield f"{after.name} was {before.kind}, is {after.kind}", after.kind != "plain"
     if before.default != after.default:
         if after.default is None:
-            yield f"{before.name} lost its default {before.default}", True
+            yield f"{after.name} lost its default {before.default}", True
         elif before.default is None:
-            yield f"{before.name} has a default now: {after.default}", False
+            yield f"{after.name} has a default now: {after.default}", False
         else:
-            yield f"default of {before.name} was {before.default}, is {after.default}", True
+            yield f"default of {after.name} was {before.default}, is {after.default}", True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import importlib.metadata
+import importlib.util
 import re
 import zipfile
 from collections.abc import Iterable
@@ -172,9 +173,18 @@ def _of_installation(given: str, contract: Contract) -> Source:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        root = Path(str(found.locate_file("")))
-        return Source(given, Folder(root), found.metadata["Name"], found.version)
+        return Source(given, Folder(_root(found, contract.package)), found.metadata["Name"], found.version)
     raise ContractError(f"{contract.distribution} is not installed here; install it, or pass a wheel or a folder")
+
+
+def _root(found: importlib.metadata.Distribution, package: str) -> Path:
+    """Folder that holds an installed package; that of an editable installation is where its finder points."""
+    root = Path(str(found.locate_file("")))
+    if (root / package).is_dir():
+        return root
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places))).parent if places else root
 
 
 def _recognise(source: Source, contract: Contract) -> None:

@@ -68,8 +68,8 @@ _MLA = (
 
 _PREFILL = (
     call("sizes of mla_prefill_ps_metadata", "aiter:get_ps_metadata_info_v1",
-         positional=arguments("batch_size: int", "num_head_k: int", "max_qlen: int"),
-         keywords=arguments("qlen_granularity: 256"), versions=LATER),
+         keywords=arguments("batch_size: int", "num_head_k: int", "max_qlen: int", "qlen_granularity: 256"),
+         versions=LATER),
     call("mla_prefill_ps_metadata", "aiter:get_ps_metadata_v1", positional=parts.PS_PLANNER,
          keywords=parts.PS_GRAINS, versions=LATER),
 )  # fmt: skip
