@@ -57,7 +57,7 @@ def _positional(call: Call, signature: Signature) -> Iterator[Problem]:
     others = [(number, slot, argument) for number, (slot, argument) in pairs if slot.name not in argument.names]
     if others:
         number, slot, argument = others[0]
-        more = f"; {len(others) - 1} further slots differ, too" if len(others) > 1 else ""
+        more = f"; of the slots after it {len(others) - 1} differ, too" if len(others) > 1 else ""
         yield Problem(Kind.OTHER_NAME, f"slot {number + 1} is {slot.name}, the caller passes {argument.name}{more}")
     if len(call.positional) > len(slots) and not signature.takes_any("variadic"):
         lost = ", ".join(argument.name for argument in call.positional[len(slots) :])

@@ -38,7 +38,7 @@ REFUSED = {
         "q, page_size=1, scale=None",
         call("q scale"),
     ),
-    "positional slot has another name: slot 2 is k, the caller passes out; 1 further slots differ, too": (
+    "positional slot has another name: slot 2 is k, the caller passes out; of the slots after it 1 differ, too": (
         "q, k, out, j=1",
         call("q out k"),
     ),
@@ -84,7 +84,7 @@ def test_the_names_of_a_native_function_say_what_its_stubs_slots_mean(tmp_path: 
     wrong = result(tmp_path, SWAPPED, call("lengths work_indptr work_info"))
     assert [str(each) for each in wrong.problems] == [
         "positional slot has another name: slot 2 is work_info, the caller passes work_indptr; "
-        "1 further slots differ, too (native function)"
+        "of the slots after it 1 differ, too (native function)"
     ]
 
 
