@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rocassay.harness.contract.declared import Call, arguments
-from rocassay.suites.contracts.trees import problems, result
+from rocassay.suites.contracts.trees import problems, result, tree
 
 
 def call(positional: str = "", keywords: str = "", relies: tuple[tuple[str, str], ...] = ()) -> Call:
@@ -101,6 +101,14 @@ def test_a_native_function_without_names_leaves_it_at_the_stub(tmp_path: Path):
     found = result(tmp_path, files, call("lengths work_indptr work_info"))
     assert found.binds
     assert found.notes == ("the bindings of native function bare give no names of arguments",)
+
+
+def test_native_defaults_are_read_as_python_spells_them(tmp_path: Path):
+    bound = (
+        'm.def("plan", &plan, py::arg("a") = true, py::kw_only(), py::arg("b") = std::nullopt, py::arg("c") = "x, y");'
+    )
+    found = tree(tmp_path, {"csrc/plan.h": bound}).native["plan"]
+    assert [str(signature) for signature in found] == ['(a=True, *, b=None, c="x, y")']
 
 
 def test_native_overloads_are_tried_in_turn(tmp_path: Path):

@@ -92,7 +92,7 @@ def test_another_distribution_of_the_name_is_named(rocassay: Rocassay, tmp_path:
     if form == "folder":
         source = write(tmp_path / "lib", BRICKS)
     elif form == "wheel":
-        source = wheel(tmp_path / "toy-1.whl", BRICKS, name="toy")
+        source = wheel(tmp_path / "toy-1.whl", {**HEALTHY, **BRICKS}, name="toy")
     else:
         installed(monkeypatch, tmp_path / "site", "toy", BRICKS)
     said = rocassay("contract", source, *OF_TOY).complaint

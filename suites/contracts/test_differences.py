@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rocassay.harness.contract.checking import check
 from rocassay.harness.contract.differences import Change, compare
-from rocassay.suites.contracts.trees import tree
+from rocassay.suites.contracts.trees import CONTRACT, DECODE, tree
 
 CHANGED = {
     "q, out -> q, out, k=1": ("k=1 added", False),
@@ -17,6 +18,7 @@ CHANGED = {
     "q, out -> q, out, *, k": ("k added, must be passed", True),
     "q, k=1 -> q": ("k removed", True),
     "q, kv_cache, out -> q, cache, out": ("kv_cache renamed to cache", True),
+    "a, b, c -> x, y, z": ("b removed", True),
     "q, k, out -> q, out, k": ("order changed: q, k, out is now q, out, k", True),
     "q, k=1 -> q, k=2": ("default of k was 1, is 2", True),
     "q, k=1 -> q, k": ("k lost its default 1", True),
@@ -50,6 +52,15 @@ def test_functions_are_added_removed_and_moved(tmp_path: Path):
     assert (moved.path, moved.moved_to, moved.details, moved.breaking) == (
         "toy.ops:f", "toy.deep.f:f", ("k=1 added",), False,
     )  # fmt: skip
+
+
+def test_a_call_that_the_new_version_need_not_take_is_lost_but_not_broken(tmp_path: Path):
+    files = ({"toy/__init__.py": f"def decode(q, out, rows, {last}): ..."} for last in ("scale=None", "k"))
+    old, new = (tree(tmp_path / name, each) for name, each in zip(("old", "new"), files, strict=True))
+    for versions, broken in (("", 1), ("<1.1", 0)):
+        contract = replace(CONTRACT, calls=(replace(DECODE, versions=versions),))
+        difference = compare(check(old.source, contract), check(new.source, contract), old, new)
+        assert (len(difference.lost), len(difference.broken)) == (1, broken)
 
 
 def test_a_stub_changes_as_its_native_function_does(tmp_path: Path):

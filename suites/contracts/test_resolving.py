@@ -29,6 +29,10 @@ FOUND = {
         {"toy/ops.py": "try:\n    from .deep.new import f\nexcept ImportError:\n    f = None", **DEEP},
         "toy.ops:f",
     ),
+    "a try, whose handler defines another": (
+        {"toy/ops.py": "try:\n    from .deep.new import f\nexcept ImportError:\n    def f(): ...", **DEEP},
+        "toy.ops:f",
+    ),
     "the last of two definitions": ({"toy/ops.py": "def f(): ...\ndef f(a, b=2): ..."}, "toy.ops:f"),
     "a definition after a star": (
         {"toy/ops.py": "from .other import *\ndef f(a, b=2): ...", "toy/other.py": "def f(): ..."},
@@ -61,6 +65,7 @@ FOUND = {
 }
 
 ABSENT = {
+    "toy.other has no f": ({"toy/ops.py": "from .other import *", "toy/other.py": "from .ops import *"}, "toy.other:f"),
     "there is no module toy.gone": ({}, "toy.gone:f"),
     "toy.ops has no f": ({"toy/ops.py": "g = 1"}, "toy.ops:f"),
     "toy has no f": (
