@@ -14,6 +14,7 @@ from rocassay.harness.options import BadOption, Options
 
 if TYPE_CHECKING:
     from rocassay.harness.cluster.driver import Node
+    from rocassay.harness.cluster.rayside import RayCluster
 
 
 def run_on_cluster(options: Options, workers: str, meter: Meter) -> bool:
@@ -21,10 +22,10 @@ def run_on_cluster(options: Options, workers: str, meter: Meter) -> bool:
 
     Raises RocassayError where there is no cluster, or the records cannot be written.
     """
-    from rocassay.harness.cluster.rayside import RayCluster
+    from rocassay.harness.cluster import rayside
 
     most = _most(workers)
-    with RayCluster(options.ray) as cluster:
+    with rayside.RayCluster(options.ray) as cluster:
         nodes = cluster.nodes()
         options = replace(options, engine=options.engine or engine_for(nodes))
         return _judged(options, cluster, nodes, most, meter)

@@ -108,16 +108,9 @@ class Driver:
         known = durations_of(options.durations, self._engine, options.provider)
         self._schedule = Schedule(work, known, lambda case: needs_of(self._engine, options.provider, case.arch))
         self._most = len(work) if most is None else min(most, len(work))
-        local = {
-            "out": None,
-            "resume": False,
-            "shard": "",
-            "durations": "",
-            "calibration": "",
-            "waivers": (),
-            "ray": "",
-        }
-        self._job = Job(replace(options, engine=self._engine, **local), tightened_limits(options))
+        # Files lie on this machine, and what they say is applied here, but for the limits.
+        there = replace(options, engine=self._engine, out=None, durations="", calibration="", waivers=(), ray="")
+        self._job = Job(replace(there, resume=False, shard=""), tightened_limits(options))
         self._hired: dict[str, Worker] = {}
         self._greetings: dict[str, Greeting] = {}
         self._asked: set[str] = set()
@@ -177,7 +170,7 @@ class Driver:
         self._cluster.give(name, batch)
 
     def _over(self) -> bool:
-        """Whether nothing is in flight, and nothing that is left can be placed: where a machine was lost, for a while."""
+        """Whether nothing is in flight or can be placed: where a machine was lost, for a while."""
         if self._schedule.in_flight:
             return False
         if not self._schedule.waiting:

@@ -74,10 +74,8 @@ def _providers() -> Iterator[str]:
     from rocassay.harness.ops import discover
     from rocassay.harness.providers import provider, provider_names
 
-    first = [(op, case) for op in discover() for case in list(op.cases("quick"))[:1]]
-    for name in provider_names():
-        if name in EVERYWHERE:
-            continue
+    for name in sorted({*provider_names()} - EVERYWHERE):
+        first = [(op, case) for op in discover() for case in list(op.cases("quick"))[:1]]
         try:
             found = provider(name)
         except (RocassayError, ImportError):

@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
 
 from rocassay.harness.cluster.messages import Died, Greeting, Job, Judged, Told
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.isolation.deaths import told, trace_of
+from rocassay.harness.isolation.deaths import told
 from rocassay.harness.sharding import Item
 
 HEARTBEAT_SECONDS = 10.0
@@ -40,28 +41,26 @@ class Supervisor:
     def __init__(self, name: str, job: Job, share: int) -> None:
         """`share`: how many workers divide the machine's memory."""
         self._name, self._job, self._share = name, job, share
-        # The judging process removes it: this one may be killed, and that one then notices.
-        self._folder = Path(tempfile.mkdtemp(prefix="rocassay-"))
+        # Without names: whatever ends this process, nothing is left behind on its machine.
+        self._trace, self._stderr = tempfile.TemporaryFile(buffering=0), tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._open: deque[Item] = deque()
         self._start()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        folder = self._folder
-        trace_of(folder, self._name).unlink(missing_ok=True)
         environment = THREADS | dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        with theirs, (folder / "stderr").open("wb") as stderr:
+        with theirs:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-c", PROGRAM, str(theirs.fileno())],
-                cwd=folder,
+                cwd=tempfile.gettempdir(),
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                pass_fds=[theirs.fileno()],
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=[theirs.fileno(), self._trace.fileno()],
             )
         self._connection = Connection(ours.detach())
-        self._connection.send((self._name, self._job, self._share, folder))
+        self._connection.send((self._job, self._share, Path(f"/dev/fd/{self._trace.fileno()}")))
         self._ready = False
 
     def work(self, more: Sequence[Item]) -> list[Told]:
@@ -99,12 +98,16 @@ class Supervisor:
         self._connection.close()
         code = self._process.wait()
         if not self._ready or not self._open:
-            said = (self._folder / "stderr").read_text(errors="replace").strip().splitlines()
+            said = _text(self._stderr).strip().splitlines()
             raise CannotJudge(f"exit code {code}: {said[-1] if said else 'without a word'}")
-        trace = trace_of(self._folder, self._name)
-        death = told(self._name, code, trace.read_text(errors="replace") if trace.exists() else "")
+        death = told(self._name, code, _text(self._trace))
         item = self._open.popleft()
         self._start()
         for left in self._open:
             self._send(left)
         return Died(item, death.status, death.reason)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
