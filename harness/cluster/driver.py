@@ -122,15 +122,19 @@ class Driver:
 
     def __call__(self) -> None:
         """Judge everything that the machines can, and say of the rest that it was not run."""
-        while not self._controller.broken:
-            self._look_around()
-            self._feed()
-            if self._over():
-                break
-            for name, answer in self._cluster.answers(POLL_SECONDS):
-                self._asked.discard(name)
-                self._heard(name, answer)
-            self._watcher.say_now_and_then(f", {len(self._schedule.workers)} of {len(self._hired)} workers ready")
+        try:
+            while not self._controller.broken:
+                self._look_around()
+                self._feed()
+                if self._over():
+                    break
+                for name, answer in self._cluster.answers(POLL_SECONDS):
+                    self._asked.discard(name)
+                    self._heard(name, answer)
+                self._watcher.say_now_and_then(f", {len(self._schedule.workers)} of {len(self._hired)} workers ready")
+        finally:
+            for name in self._hired:
+                self._dismiss(name)
         for item in self._schedule.unplaced():
             self._record(item, Status.NOT_RUN, self._why_nowhere(item))
 
