@@ -113,8 +113,7 @@ class Schedule:
         batch: list[Item] = []
         wanted = min(BATCH_SECONDS, self._seconds_left() / (2 * len(self._workers)))
         while not batch or self._seconds(batch) < wanted:
-            unit = self._unit(worker)
-            if unit is None or len(given) + len(batch) >= MOST_IN_FLIGHT:
+            if len(given) + len(batch) >= MOST_IN_FLIGHT or not (unit := self._unit(worker)):
                 break
             batch += unit
         given.extend(batch)

@@ -25,6 +25,8 @@ class Fleet:
 
     schedule: Schedule
     killers: set[Item]
+    took: Mapping[Item, int]
+    """Microseconds of each."""
     chance: random.Random
     judged: Counter[Item] = field(default_factory=Counter[Item])
     blamed: Counter[Item] = field(default_factory=Counter[Item])
@@ -52,7 +54,7 @@ class Fleet:
     def _step(self, name: str, workers: int) -> None:
         item = self._queues[name].popleft()
         if item not in self.killers:
-            self.schedule.judged(name, item, 0.01)
+            self.schedule.judged(name, item, 1e-6 * self.took[item])
             self.judged[item] += 1
             return
         self.deaths += 1
