@@ -111,6 +111,22 @@ def test_everything_is_judged_once_and_exactly_the_killers_are_to_blame(
     assert fleet.deaths <= 2 * len(killers)
 
 
+def test_a_suspect_has_its_machine_to_itself_and_the_others_go_on():
+    schedule = Schedule(MANY, {}, on_interpreter)
+    schedule.hire(Worker("gone", "1", ANYWHERE))
+    lost = schedule.batch("gone")
+    assert schedule.lost("gone") == []
+    for name, node in (("a", "2"), ("b", "2"), ("c", "3")):
+        schedule.hire(Worker(name, node, ANYWHERE))
+    (alone,) = schedule.batch("a")
+    assert alone in lost
+    assert schedule.batch("b") == []
+    assert not set(schedule.batch("c")) & set(lost)
+    schedule.judged("a", alone, 0.1)
+    assert set(schedule.batch("b")) < set(lost) - {alone}
+    assert schedule.batch("a") == []
+
+
 def test_each_architecture_goes_to_its_own_machines():
     schedule = Schedule(work(), {}, on_device)
     schedule.hire(Worker("x", "1", GFX942))
