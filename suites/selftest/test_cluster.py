@@ -119,12 +119,15 @@ def test_a_suspect_has_its_machine_to_itself_and_the_others_go_on():
     for name, node in (("a", "2"), ("b", "2"), ("c", "3")):
         schedule.hire(Worker(name, node, ANYWHERE))
     (alone,) = schedule.batch("a")
-    assert alone in lost
+    (other,) = set(lost) - {alone}
     assert schedule.batch("b") == []
     assert not set(schedule.batch("c")) & set(lost)
     schedule.judged("a", alone, 0.1)
-    assert set(schedule.batch("b")) < set(lost) - {alone}
+    assert schedule.batch("b") == [other]
     assert schedule.batch("a") == []
+    schedule.judged("b", other, 0.1)
+    assert schedule.batch("a")
+    assert schedule.batch("b"), "nobody is suspected any more"
 
 
 def test_each_architecture_goes_to_its_own_machines():
