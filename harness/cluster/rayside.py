@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from rocassay.harness.cluster.needs import ON_A_GPU
 from rocassay.harness.cluster.supervisor import Supervisor
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.sharding import Item
+
+CONNECT_SECONDS = 10.0
+"""How long the head may take to accept a connection."""
 
 
 class ClusterError(RocassayError, RuntimeError):
@@ -28,6 +32,23 @@ def _ray() -> Any:
         raise ClusterError(f"--ray needs Ray ({error}); install it with: pip install 'rocassay[ray]'") from error
 
 
+def _nobody(address: str, why: str) -> ClusterError:
+    return ClusterError(f"no Ray cluster at {address} ({why}); start one with `ray start --head`, see docs/cluster.md")
+
+
+def _require_listener(address: str) -> None:
+    """Raise ClusterError where nothing listens at HOST:PORT: Ray itself would wait there for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdecimal() or "://" in address:
+        raise ClusterError(f"--ray {address} is no address of a head; write HOST:PORT, or auto on a machine of it")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _nobody(address, str(error)) from error
+
+
 def share(amount: float, places: int) -> float:
     """What each of the workers takes of a node's CPUs or GPUs: at most one; Ray knows four decimals."""
     return min(1.0, math.floor(10_000 * amount / places) / 10_000)
@@ -39,13 +60,11 @@ class RayCluster:
     def __init__(self, address: str) -> None:
         """`address`: host:port of the head, or auto. Raises ClusterError when nothing answers there."""
         self._ray = _ray()
+        _require_listener(address)
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            said = str(error).partition("\n")[0]
-            raise ClusterError(
-                f"no Ray cluster at {address} ({said}); start one with `ray start --head`, and see docs/cluster.md"
-            ) from error
+            raise _nobody(address, str(error).partition("\n")[0]) from error
         self._workers: dict[str, Any] = {}
         self._calls: dict[Any, str] = {}
 

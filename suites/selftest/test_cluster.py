@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +19,11 @@ from rich.console import Console
 from rocassay.harness.cases import Case
 from rocassay.harness.cli.clustering import engine_for
 from rocassay.harness.cli.progress import Meter
-from rocassay.harness.cluster import driver, needs
+from rocassay.harness.cluster import driver, needs, rayside
 from rocassay.harness.cluster.driver import Driver, Node, summary_of
 from rocassay.harness.cluster.messages import Died, Greeting, Job, Judged, Told
 from rocassay.harness.cluster.needs import needs_of, places_of
+from rocassay.harness.cluster.rayside import ClusterError, RayCluster, share
 from rocassay.harness.cluster.schedule import AHEAD_SECONDS, BATCH_SECONDS, Schedule, Worker
 from rocassay.harness.cluster.supervisor import CannotJudge, Supervisor
 from rocassay.harness.controller import Controller
@@ -265,6 +267,31 @@ def test_durations_may_be_given_to_a_cluster_and_no_workers_may_not(rocassay: Ro
     with pytest.raises(BadOption, match="pass --shard I/N with it"):
         Options(durations="x").checked()
     assert "'0' workers cannot judge on a cluster" in rocassay("run", "--ray", "auto", "-n", 0).complaint
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:1", r"no Ray cluster at 127.0.0.1:1 \(.*refused\); start one with `ray start --head`"),
+        ("ray://host:10001", "ray://host:10001 is no address of a head; write HOST:PORT, or auto"),
+        ("host", "host is no address of a head"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, address: str, why: str):
+    monkeypatch.setattr(rayside, "_ray", object)
+    with pytest.raises(ClusterError, match=why):
+        RayCluster(address)
+
+
+def test_without_ray_one_sentence_names_the_extra(rocassay: Rocassay, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "install it with: pip install 'rocassay[ray]'" in rocassay("run", "--ray", "auto").complaint
+
+
+def test_each_worker_takes_its_part_of_the_cores_and_gpus_of_a_node():
+    assert [share(amount, places) for amount, places in ((128, 128), (8, 8), (8, 32), (0, 4), (2, 3), (64, 8))] == [
+        1, 1, 0.25, 0, 0.6666, 1,
+    ]  # fmt: skip
 
 
 @pytest.fixture
