@@ -19,7 +19,7 @@ from rocassay.harness.drills import drill_names, verdict_of
 from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.faults import fault_named
+from rocassay.harness.faults import Fault, fault_named
 from rocassay.harness.isolation.deaths import death_of, sweep
 from rocassay.harness.isolation.guard import Guard, unkept
 from rocassay.harness.judge import Judge, blank_record
@@ -27,6 +27,7 @@ from rocassay.harness.ops import expected_cells, select_cases
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.providers import provider
 from rocassay.harness.results import (
+    GREEN,
     Assay,
     CaseRecord,
     Cell,
@@ -68,7 +69,9 @@ def _cells(options: Options) -> tuple[Cell, ...]:
         return ()
     chosen = chosen_engine(options.engine)
     wanted = expected_cells(chosen.name, options.selection())
-    return tuple(cell for cell in wanted if chosen.stands_for(cell.arch))
+    # The GPU of this machine, or its absence, says nothing of those of a cluster.
+    anywhere = bool(options.ray) and chosen.device.type != "cpu"
+    return tuple(cell for cell in wanted if anywhere or chosen.stands_for(cell.arch))
 
 
 def is_expected(record: CaseRecord, options: Options) -> bool:
@@ -77,10 +80,21 @@ def is_expected(record: CaseRecord, options: Options) -> bool:
     return cell in _cells(options)
 
 
-def make_judge(options: Options, run_id: str = "", guard: Guard | None = None) -> Judge:
-    """A judge for the provider, engine and tier of a run; without a guard nothing limits its cases."""
-    chosen, limits = chosen_engine(options.engine), tightened_limits(options)
+def make_judge(
+    options: Options, run_id: str = "", guard: Guard | None = None, limits: TightenedLimits | None = None
+) -> Judge:
+    """A judge for the provider, engine and tier of a run; without a guard nothing limits its cases.
+
+    `limits`: of the calibration; by default they are read from the options' file.
+    """
+    chosen, limits = chosen_engine(options.engine), limits or tightened_limits(options)
     return Judge(provider(options.provider), chosen, options.tier_name, run_id, guard or Guard(), limits)
+
+
+def record_of(judge: Judge, case: Case, fault: Fault | None = None) -> CaseRecord:
+    """The verdict on a case; with a fault injected the one that a drill makes of it."""
+    record = judge(case, fault)
+    return verdict_of(fault, record) if fault else record
 
 
 def tightened_limits(options: Options) -> TightenedLimits | None:
@@ -103,10 +117,21 @@ def explain(record: CaseRecord) -> str:
     return "\n".join([*lines, f"  {record.repro}"])
 
 
+def complaint(record: CaseRecord, options: Options) -> str:
+    """What is wrong about a record of a run, in words; empty where it is as it should be."""
+    if record.fault is not None:
+        allowed = {Status.FAILED} if options.thin else {Status.FAILED, Status.BLIND}
+        missed = f"fault {record.fault} was not seen on {record.case}: {record.reason}\n  {record.repro}"
+        return "" if record.status in allowed else missed
+    absent = record.status is Status.NOT_RUN and not is_expected(record, options)
+    return "" if absent or record.status in GREEN else explain(record)
+
+
 def header_of(options: Options, **asked: Any) -> RunHeader:
     """The first line of a run: what was `asked` of it, by which command and when, and everything that computes it."""
     chosen = chosen_engine(options.engine)
     described = chosen.describe()
+    asked.setdefault("device", described.get("device", ""))
     return RunHeader(
         started=now(),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -114,7 +139,6 @@ def header_of(options: Options, **asked: Any) -> RunHeader:
         provider=options.provider,
         engine=chosen.name,
         versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
-        device=described.get("device", ""),
         commit=commit(),
         **asked,
     )
@@ -123,15 +147,15 @@ def header_of(options: Options, **asked: Any) -> RunHeader:
 class Controller:
     """Owns the results file of one run."""
 
-    def __init__(self, options: Options, plan: Plan | None = None) -> None:
-        """`plan`: which part of the selection this run judges; None: all of it."""
+    def __init__(self, options: Options, plan: Plan | None = None, device: str = "") -> None:
+        """`plan`: which part of the selection this run judges; None: all of it. `device`: what executes elsewhere."""
         if options.out is None:
             raise RocassayError("a run that writes records needs an output folder")
         self.options = options
-        self._plan = plan
+        self._plan, self._elsewhere = plan, device
         self.path = options.out / RESULTS
         self.broken = ""
-        self._peaks: dict[int, int] = {}
+        self._peaks: dict[int | str, int] = {}
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         provider(options.provider)
@@ -227,16 +251,19 @@ class Controller:
             resumed=resumed,
             shard=self._plan.shard if self._plan else None,
             false_alarms=self._limits.alarms(self._cases) if self._limits else None,
+            **({"device": self._elsewhere} if self._elsewhere else {}),
         )
         self._writer.append(self.header)
 
-    def take(self, record: str) -> None:
-        """Append a record that a worker sent as JSON."""
-        parsed = CaseRecord.model_validate_json(record)
-        self._append(parsed.model_copy(update={"run_id": self.run_id}))
+    def take(self, record: str) -> CaseRecord:
+        """Append a record that a worker sent as JSON, and return what was appended: known where a waiver says so."""
+        parsed = self._ledger.applied(CaseRecord.model_validate_json(record))
+        taken = parsed.model_copy(update={"run_id": self.run_id})
+        self._append(taken)
+        return taken
 
-    def needs(self, process: int, resident: int) -> None:
-        """Note how many bytes a process that judges cases has had resident."""
+    def needs(self, process: int | str, resident: int) -> None:
+        """Note how many bytes a process that judges cases has had resident; a name tells it from those elsewhere."""
         self._peaks[process] = max(resident, self._peaks.get(process, 0))
 
     def crashed(self, nodeid: str, text: str) -> None:
@@ -258,9 +285,14 @@ class Controller:
             case = Case.parse(found.group(2))
         except RocassayError:
             return None
-        fault = fault_named(found.group(1)) if found.group(1) else None
+        return self.unjudged(case, found.group(1) or "", status, reason)
+
+    def unjudged(self, case: Case, injected: str, status: Status, reason: str, **seen: Any) -> CaseRecord:
+        """The record of work that no judge came to the end of; `injected` names its fault, `seen` fills fields in."""
+        fault = fault_named(injected) if injected else None
         who, tier = self.options.provider, self.options.tier
-        record = blank_record(case, fault, self.run_id, who, self._engine, tier, status, reason)
+        blank = blank_record(case, fault, self.run_id, who, self._engine, tier, status, reason)
+        record = blank.model_copy(update=seen)
         return verdict_of(fault, record) if fault else record
 
     def _append(self, record: CaseRecord) -> None:

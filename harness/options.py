@@ -68,6 +68,8 @@ class Options:
     """File of a calibration whose tightened limits are judged, too."""
     waivers: tuple[str, ...] = ()
     """Files of known failures, beside those that packages of ops bring."""
+    ray: str = ""
+    """Address of the Ray cluster that judges; empty: this machine does."""
 
     def checked(self) -> Options:
         """The options with an engine chosen; BadOption names a value that is not known."""
@@ -96,7 +98,7 @@ class Options:
             from rocassay.harness.sharding import numbers_of
 
             numbers_of(self.shard)
-        elif self.durations:
+        elif self.durations and not self.ray:
             raise BadOption("--durations says how to cut a run into shards; pass --shard I/N with it")
         return self
 

@@ -262,22 +262,22 @@ def _send(node: pytest.Item, record: CaseRecord) -> None:
 @pytest.fixture
 def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Judge a case, record the verdict and fail unless it is green."""
-    from rocassay.harness.controller import explain, is_expected
-    from rocassay.harness.results import GREEN, Status
+    from rocassay.harness.controller import complaint, is_expected, record_of
+    from rocassay.harness.results import Status
     from rocassay.harness.waivers import ledger_of
 
     options = request.config.stash[_OPTIONS]
 
     def run(case: Case) -> None:
-        record = ledger_of(options.waivers).applied(_judge(case))
+        record = ledger_of(options.waivers).applied(record_of(_judge, case))
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
         if record.status is Status.NOT_RUN and not is_expected(record, options):
             pytest.skip(record.reason)
         if record.status is Status.KNOWN:
             pytest.xfail(record.reason)
-        if record.status not in GREEN:
-            pytest.fail(explain(record), pytrace=False)
+        if words := complaint(record, options):
+            pytest.fail(words, pytrace=False)
 
     return run
 
@@ -285,17 +285,16 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
 @pytest.fixture
 def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Case], None]:
     """Judge a case with a fault injected, record the verdict and fail unless it is red for a declared reason."""
-    from rocassay.harness.drills import verdict_of
-    from rocassay.harness.results import Status
+    from rocassay.harness.controller import complaint, record_of
 
-    allowed = {Status.FAILED} if request.config.stash[_OPTIONS].thin else {Status.FAILED, Status.BLIND}
+    options = request.config.stash[_OPTIONS]
 
     def run(fault: Fault, case: Case) -> None:
-        record = verdict_of(fault, _judge(case, fault))
+        record = record_of(_judge, case, fault)
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
-        if record.status not in allowed:
-            pytest.fail(f"fault {fault.name} was not seen on {case}: {record.reason}\n  {record.repro}", pytrace=False)
+        if words := complaint(record, options):
+            pytest.fail(words, pytrace=False)
 
     return run
 

@@ -57,17 +57,24 @@ def plan_of(options: Options) -> Plan | None:
     if not options.shard:
         return None
     from rocassay.harness.controller import chosen_engine
+
+    work = work_of(options)
+    known = durations_of(options.durations, chosen_engine(options.engine).name, options.provider)
+    number, count = numbers_of(options.shard)
+    parts, estimates = cut(work, known, count)
+    healthy = sum(not fault for _, fault in work)
+    shard = Shard(number=number, count=count, plan=_digest(parts), selected=healthy)
+    return Plan(shard, frozenset(parts[number - 1]), tuple(estimates))
+
+
+def work_of(options: Options) -> list[tuple[Case, str]]:
+    """Everything that a run with these options selects: pairs of case and injected fault, whatever its shard."""
     from rocassay.harness.drills import select_drills
     from rocassay.harness.ops import select_cases
 
     cases = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
     drills = select_drills(options) if options.drills else []
-    work = [(case, "") for case in cases] + [(case, fault.name) for fault, case in drills]
-    known = durations_of(options.durations, chosen_engine(options.engine).name, options.provider)
-    number, count = numbers_of(options.shard)
-    parts, estimates = cut(work, known, count)
-    shard = Shard(number=number, count=count, plan=_digest(parts), selected=len(cases))
-    return Plan(shard, frozenset(parts[number - 1]), tuple(estimates))
+    return [(case, "") for case in cases] + [(case, fault.name) for fault, case in drills]
 
 
 def durations_of(where: str, engine: str, provider: str) -> dict[Item, int]:

@@ -102,6 +102,9 @@ def run(
     durations: Annotated[
         str, typer.Option("--durations", help="results.jsonl or history: makes the parts take equally long.")
     ] = "",
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Judge on a Ray cluster: HOST:PORT of its head, or auto.")
+    ] = "",
     calibration: CalibrationFile = "",
     waivers: Waivers = None,
 ) -> None:
@@ -123,6 +126,7 @@ def run(
         suites=("kernels", "drills") if drills else ("kernels",),
         shard=shard,
         durations=durations,
+        ray=ray,
         calibration=calibration,
         case_timeout=case_timeout,
         case_memory=case_memory,

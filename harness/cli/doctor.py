@@ -22,15 +22,17 @@ class Diagnosis:
 
 def examine(*, as_json: bool) -> int:
     """Print the findings; exit code 1 iff no engine can run."""
-    findings = [*_engines(), *_packages()]
+    findings = [*_engines(), *_packages(), _node()]
     if as_json:
         Console().print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
         table = Table("", "what", "found", "what to do")
-        for finding in findings:
+        for finding in findings[:-1]:
             mark = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
             table.add_row(mark, finding.thing, finding.finding, finding.advice)
         Console().print(table)
+        node = findings[-1]
+        Console().print(f"{node.thing}: {node.finding}", highlight=False, markup=False, soft_wrap=True)
     return 0 if any(finding.ok for finding in findings if finding.thing.startswith("engine")) else 1
 
 
@@ -57,6 +59,7 @@ def _packages() -> list[Diagnosis]:
         ("triton", ""),
         ("amd-aiter", "provider aiter and the judgement of AITER's own planners"),
         ("lm-eval", "GSM8K suites"),
+        ("ray", "runs on several machines, `rocassay run --ray`"),
     ):
         version = _version(name)
         advice = "" if version else f"needed only for {purpose}" if purpose else "install it: nothing runs without"
@@ -65,6 +68,13 @@ def _packages() -> list[Diagnosis]:
         advice = "the distribution `aiter` is an async-iterator package; AMD's kernels are `pip install amd-aiter`"
         found.append(Diagnosis("aiter", False, f"aiter {_version('aiter')} is not AMD's", advice))
     return found
+
+
+def _node() -> Diagnosis:
+    """How this machine joins a cluster that judges."""
+    from rocassay.harness.cluster.needs import announced, start_command
+
+    return Diagnosis("as a node of a Ray cluster", True, start_command(announced()))
 
 
 def _version(distribution: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rocassay.harness.cli.progress import Progress
+from rocassay.harness.cli.progress import Meter, Progress
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.results import Assay, Status, merge, read, summary
@@ -29,15 +29,23 @@ def execute(options: Options, *, workers: str) -> int:
     assert options.out is not None
     from rocassay.harness.waivers import ledger_of
 
-    progress = Progress(Console(stderr=True))
-    status = run_pytest(options, workers, progress)
-    if status not in FINISHED:
-        return BAD_INPUT
+    broken, red = "", False
+    if options.ray:
+        from rocassay.harness.cli.clustering import run_on_cluster
+
+        if not run_on_cluster(options, workers, Meter(Console(stderr=True))):
+            return BAD_INPUT
+    else:
+        progress = Progress(Console(stderr=True))
+        status = run_pytest(options, workers, progress)
+        if status not in FINISHED:
+            return BAD_INPUT
+        broken, red = progress.broken, status != 0
     assay = read(options.out / RESULTS)
-    _print_verdict(Console(), assay, progress.broken)
+    _print_verdict(Console(), assay, broken)
     for remark in ledger_of(options.waivers).remarks(assay.cases, whole=options.whole):
         Console().print(remark, highlight=False, markup=False, soft_wrap=True)
-    return 0 if status == 0 and not progress.broken else 1
+    return 1 if red or broken or assay.red_reasons() else 0
 
 
 def run_pytest(options: Options, workers: str, progress: Progress) -> int:

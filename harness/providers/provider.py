@@ -74,6 +74,12 @@ class TorchPeer:
 _SHIPPED: dict[str, Callable[[], Provider]] = {"rocassay": Shipped, "torch": TorchPeer}
 
 
+def provider_names() -> tuple[str, ...]:
+    """Providers that are known here, shipped or by entry point; whether they can run anything is another question."""
+    points = (point.name for point in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    return tuple(dict.fromkeys([*_SHIPPED, *points]))
+
+
 def provider(name: str) -> Provider:
     """The provider called `name`, shipped or by entry point; UnknownProvider lists those that exist."""
     if name in _SHIPPED:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -94,6 +95,16 @@ def takes_all_memory_in_numpy() -> None:
     np.ones(2**40)
 
 
+def fells_its_node() -> None:
+    """Take a node of a Ray cluster along, as a case does that hangs the machine; without a node, fail."""
+    worker = os.getppid()
+    raylet = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    if Path(f"/proc/{raylet}/comm").read_text().strip() != "raylet":
+        raise ZeroDivisionError("the toy fells nodes of a cluster only, and this is none")
+    os.kill(raylet, signal.SIGKILL)
+    time.sleep(ENDLESS)
+
+
 HOSTILE: Mapping[str, Callable[[], None]] = {
     "segfaults": segfaults,
     "hangs": hangs,
@@ -112,6 +123,8 @@ def launch(x: torch.Tensor, out: torch.Tensor, variant: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if variant == "raises":
         raise ZeroDivisionError("the toy broke")
+    if variant == "fells":
+        fells_its_node()
     if variant in HOSTILE:
         HOSTILE[variant]()
     double(x, out)

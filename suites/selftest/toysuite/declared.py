@@ -1,6 +1,6 @@
 """Op `toy_run`: cases that pass, in two block sizes of which the matrix expects one; slow and fatal ones.
 
-Op `toy_fatal` takes its process with it in one of its modes.
+Op `toy_fatal` takes its process with it in one of its modes, op `toy_felling` its node of a cluster.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
     FATAL,
     FATAL_BLOCK_SIZE,
+    FELLING,
+    FELLING_BLOCK_SIZE,
     NAME,
     OTHER_BLOCK_SIZE,
     SLOW_BLOCK_SIZE,
@@ -80,6 +82,16 @@ register(
             mode=("fine", "dies"),
             number=(0,),
         ),
+        faults=(f"{NAME}-off-by-one",),
+    )
+)
+register(
+    toy_op(
+        FELLING,
+        cases=lambda _: [
+            Case(FELLING, "gfx942", "e4m3fn", FELLING_BLOCK_SIZE, (("mode", mode), ("number", number)))
+            for mode, number in (("fells", 0), ("fine", 0), ("fine", 1))
+        ],
         faults=(f"{NAME}-off-by-one",),
     )
 )
