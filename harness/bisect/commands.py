@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rocassay.harness.bisect.errors import BisectError
 from rocassay.harness.bisect.points import History, Point
 from rocassay.harness.bisect.running import Finished, Run, filled, tail_of
-from rocassay.harness.bisect.verdicts import Judged, Verdict
+from rocassay.harness.bisect.verdicts import Judged, Verdict, check_ends
 
 SKIP = 125
 """Exit code of a command that cannot judge a point."""
@@ -38,8 +39,9 @@ class CommandOracle:
         _check(done, self._template, point)
         return Judged(Verdict.BAD, f"exit code {done.code}: {tail_of(done.log)}")
 
-    def settle(self, good: Judged, bad: Judged) -> None:
-        """Nothing to learn."""
+    def settle(self, points: Sequence[Point], good: Judged, bad: Judged) -> None:
+        """The good end must be good, the bad end bad."""
+        check_ends(points, good, bad)
 
     def command(self, place: str) -> str:
         """The shell line itself."""

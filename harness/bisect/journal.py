@@ -48,7 +48,7 @@ class Verdicts(Model):
     cases: dict[str, str] = {}
     """Status of every case that was judged."""
     repro: str = ""
-    """Shell line that shows what is red."""
+    """Shell line that shows what is red at {point}."""
     seconds: float = 0.0
     """Wall time of judging."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rocassay.harness.bisect.errors import BisectError, CannotJudge
+from rocassay.harness.bisect.errors import CannotJudge
 from rocassay.harness.bisect.halving import Halving
 from rocassay.harness.bisect.journal import Journal, Verdicts
 from rocassay.harness.bisect.points import Point
@@ -43,9 +43,7 @@ def bisect(points: Sequence[Point], oracle: Oracle, journal: Journal, told: Told
         return line
 
     good, bad = tell(judging(0)), tell(judging(len(points) - 1))
-    _check_end(points[0], "good", Verdict.GOOD, good)
-    _check_end(points[-1], "bad", Verdict.BAD, bad)
-    oracle.settle(_judged(good), _judged(bad))
+    oracle.settle(points, _judged(good), _judged(bad))
     while (place := halving.next()) is not None:
         line = judging(place)
         halving.tell(place, line.verdict)
@@ -88,14 +86,3 @@ class _Judging:
 def _judged(line: Verdicts) -> Judged:
     return Judged(line.verdict, line.reason, line.cases, line.repro)
 
-
-def _check_end(point: Point, which: str, wanted: Verdict, line: Verdicts) -> None:
-    if line.verdict is wanted:
-        return
-    what = "cannot be judged" if line.verdict is Verdict.SKIP else f"is {line.verdict.value}"
-    hint = {
-        Verdict.SKIP: "mend the command, or choose another end",
-        Verdict.BAD: "choose an older good end, or look at what the command judges",
-        Verdict.GOOD: "choose a newer bad end, or look at what the command judges",
-    }[line.verdict]
-    raise BisectError(f"the {which} end {point} {what}: {line.reason}; {hint}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from rocassay.harness.bisect.errors import BisectError
 from rocassay.harness.bisect.points import Point
 
 
@@ -28,7 +30,7 @@ class Judged:
     cases: dict[str, str] = field(default_factory=dict[str, str])
     """Status of every case that was judged, where cases were."""
     repro: str = ""
-    """Shell line that shows what is red, where the judge knows a shorter one than its own command."""
+    """Shell line that shows what is red at {point}, where the judge knows a shorter one than its own command."""
 
 
 class Oracle(Protocol):
@@ -38,7 +40,7 @@ class Oracle(Protocol):
         """Judge one point. Raises BisectError when the command itself cannot be run."""
         ...
 
-    def settle(self, good: Judged, bad: Judged) -> None:
+    def settle(self, points: Sequence[Point], good: Judged, bad: Judged) -> None:
         """Learn what the two ends are, before anything between them is judged.
 
         Raises BisectError when the ends do not differ in what is judged.
@@ -48,3 +50,21 @@ class Oracle(Protocol):
     def command(self, place: str) -> str:
         """Shell line that judges what stands at `place`, a shell word."""
         ...
+
+
+def check_ends(points: Sequence[Point], good: Judged, bad: Judged) -> None:
+    """BisectError unless the good end is good and the bad end is bad."""
+    _check_end(points[0], "good", Verdict.GOOD, good)
+    _check_end(points[-1], "bad", Verdict.BAD, bad)
+
+
+def _check_end(point: Point, which: str, wanted: Verdict, said: Judged) -> None:
+    if said.verdict is wanted:
+        return
+    what = "cannot be judged" if said.verdict is Verdict.SKIP else f"is {said.verdict.value}"
+    hint = {
+        Verdict.SKIP: "mend the command, or choose another end",
+        Verdict.BAD: "choose an older good end, or look at what is judged",
+        Verdict.GOOD: "choose a newer bad end, or look at what is judged",
+    }[said.verdict]
+    raise BisectError(f"the {which} end {point} {what}: {said.reason}; {hint}")
