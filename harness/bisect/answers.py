@@ -89,8 +89,8 @@ class Answers:
     def pairs(self, left: int, right: int, chunk: int) -> Iterator[tuple[bool, bool]]:
         """Answers of two points to the same questions, which no test has used at either.
 
-        Each point is asked for `chunk` more at a time, as only one of them can be up. Raises BisectError when the points
-        do not answer the same questions in the same order.
+        Each point is asked for `chunk` more at a time, as only one of them can be up. Raises BisectError when the
+        points do not answer the same questions in the same order.
         """
         one, other = self._kept[left], self._kept[right]
         at = max(one.used, other.used)
@@ -120,17 +120,23 @@ class Answers:
         """Whether the point has `count` answers, now that it was asked for them."""
         kept = self._kept[place]
         while len(kept.questions) < count and not kept.ended:
-            question = self._asking(place).next()
-            if question is None:
-                self.close()
-                # A point that never answered says nothing; one whose answers have ended has said what it had to say.
-                kept.ended = len(kept.questions) < count
-                if not kept.questions:
-                    raise CannotJudge(f"{self._points[place]} gave no answer; look at what the command prints")
-            else:
+            question, problem = self._next(place)
+            if question is not None:
                 self._keep(place, question, new=True)
+                continue
+            self.close()
+            # A point that never answered says nothing; one whose answers have ended has said what it had to say.
+            kept.ended = len(kept.questions) < count
+            if not kept.questions:
+                raise CannotJudge(problem)
         kept.reached = max(kept.reached, min(count, len(kept.questions)))
         return len(kept.questions) >= count
+
+    def _next(self, place: int) -> tuple[Question | None, str]:
+        try:
+            return self._asking(place).next(), f"{self._points[place]} gave no answer; look at what the command prints"
+        except CannotJudge as problem:
+            return None, str(problem)
 
     def _asking(self, place: int) -> Asking:
         if self._live is not None and self._live[0] != place:

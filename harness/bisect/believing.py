@@ -1,9 +1,9 @@
 """A noisy bisection: sequential tests at the median of a posterior, and a confirmation that needs no rates.
 
-The posterior is as good as the rates that it is told. A history without a change whose share of right answers lies between
-them makes every test a coin toss, and coin tosses end somewhere, with confidence. So what the posterior names is believed
-only after the points on its two sides have answered the same, fresh questions, and one lost more than it gained: a test
-that is right whatever the rates are.
+The posterior is as good as the rates that it is told. A history without a change whose share of right answers lies
+between them makes every test a coin toss, and coin tosses end somewhere, with confidence. So what the posterior names
+is believed only after the points on its two sides have answered the same, fresh questions, and one lost more than it
+gained: a test that is right whatever the rates are.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from rocassay.harness.bisect.posterior import Group, Posterior
 from rocassay.harness.bisect.sequences import Count, Rates, decide
 
 Status = Literal["found", "no change", "unconfirmed", "undecided"]
-"""found: confirmed. no change: believed, or what was believed was not confirmed. unconfirmed: the questions ended before
-the confirmation did. undecided: they ended before anything was believed."""
+"""found: confirmed. no change: believed, or what was believed was not confirmed. unconfirmed: the questions ended
+before the confirmation did. undecided: they ended before anything was believed."""
 
 Told: TypeAlias = Callable[[Visit, int], None]
 """Is told what each test said, and about how many more are to come."""
@@ -62,7 +62,7 @@ class Believing:
         answers: Answers,
         rates: Rates,
         journal: Journal | None = None,
-        told: Told = lambda visit, left: None,
+        told: Told | None = None,
     ) -> None:
         """journal: gets a line for each test. told: hears of each test."""
         self._points, self._answers, self._rates = points, answers, rates
@@ -127,7 +127,8 @@ class Believing:
         )
         if self._journal is not None:
             self._journal.visited(line)
-        self._told(line, self._tests_left(group))
+        if self._told is not None:
+            self._told(line, self._tests_left(group))
 
     def _tests_left(self, group: Group) -> int:
         """About how many tests the posterior's entropy is worth."""
@@ -142,8 +143,8 @@ class Believing:
     def _conclude(self, group: Group) -> Believed:
         if group.first == 0:
             raise BisectError(
-                f"the good end {self._points[0]} answers like a bad one: with probability {group.mass:.3f} its share of "
-                f"right answers is {self._rates.bad:g} rather than {self._rates.good:g}; choose an older good end, "
+                f"the good end {self._points[0]} answers like a bad one: with probability {group.mass:.3f} its share "
+                f"of right answers is {self._rates.bad:g} rather than {self._rates.good:g}; choose an older good end, "
                 "another --rate, or look at whether `correct` is told the right way round"
             )
         if group.last == len(self._points):

@@ -41,8 +41,8 @@ class Commits:
         first, last = self._commit(good, "--good"), self._commit(bad, "--bad")
         if first == last or self._git("merge-base", "--is-ancestor", first, last).returncode:
             raise BisectError(
-                f"the good end {good} is no ancestor of the bad end {bad} in {tree}; give an older good commit, such as "
-                f"`git merge-base {good} {bad}`"
+                f"the good end {good} is no ancestor of the bad end {bad} in {tree}; give an older good commit, "
+                f"such as `git merge-base {good} {bad}`"
             )
         self._points = self._listed(first, last, every, touching)
 
@@ -102,4 +102,3 @@ class Commits:
         """Remove the worktree."""
         if self._worktree.exists():
             self._git("worktree", "remove", "--force", "--force", str(self._worktree))
-

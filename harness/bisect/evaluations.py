@@ -1,8 +1,8 @@
 """A shell line as the evaluation of a point: it prints answers as JSON lines, or appends them to a results file.
 
-A line is an object with `id` and `correct`. With `place`, the question's number in the order from 0, answers may come in
-any order and are taken in that one; without, they are taken as they come. Other lines are ignored, as are answers that are
-an error of the server. As soon as enough is known the command is ended.
+A line is an object with `id` and `correct`. With `place`, the question's number in the order from 0, answers may come
+in any order and are taken in that one; without, they are taken as they come. Other lines are ignored, as are answers
+that are an error of the server. As soon as enough is known the command is ended.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from rocassay.harness.bisect.answers import Question
 from rocassay.harness.bisect.commands import SKIP
@@ -31,7 +29,7 @@ class CommandEvaluator:
     """Evaluates points by a shell line."""
 
     def __init__(self, template: str, history: History, run: Run, results: str = "") -> None:
-        """template: shell line; {point} is what stands for the point, {name} its hash or version, {out} a folder of its own.
+        """template: shell line; {point} is what stands for the point, {name} its hash or version, {out} a folder for it.
 
         results: file that the answers are appended to, with the same placeholders; empty for what the command prints.
         """
@@ -61,7 +59,8 @@ class CommandAsking:
         with printed.open("wb") as out, self._log.open("ab") as errors:
             self._child: subprocess.Popen[bytes] = run.start(command, where, out, errors)
         self._file, self._answers = file, _Ordered()
-        self._stack, self._lines = ExitStack(), iter(())
+        self._stream: BinaryIO | None = None
+        self._rest = b""
         self._came = time.monotonic()
 
     def next(self) -> Question | None:
@@ -83,15 +82,16 @@ class CommandAsking:
         """End the command; the answers that it had given."""
         end(self._child)
         self._read()
-        self._stack.close()
+        if self._stream is not None:
+            self._stream.close()
         return list(iter(self._answers.next, None))
 
     def _read(self) -> bool:
         """Take the lines that have come; whether there were any."""
-        if not self._file.exists():
-            return False
-        if not hasattr(self, "_stream"):
-            self._stream, self._rest = self._stack.enter_context(self._file.open("rb")), b""
+        if self._stream is None:
+            if not self._file.exists():
+                return False
+            self._stream = self._file.open("rb")
         *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
         for line in lines:
             self._answers.take(line)
@@ -103,8 +103,8 @@ class CommandAsking:
             raise CannotJudge(f"{self._point}: the command ended with exit code {SKIP}")
         if code not in ENDED:
             raise BisectError(
-                f"`{self._command}` ended with exit code {code} at {self._point}: {tail_of(self._log)}; mend it, or let "
-                f"it end with {SKIP} where there are no answers, and continue with --resume"
+                f"`{self._command}` ended with exit code {code} at {self._point}: {tail_of(self._log)}; mend it, or "
+                f"let it end with {SKIP} where there are no answers, and continue with --resume"
             )
 
 
@@ -132,12 +132,14 @@ class _Ordered:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
+        record: object = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(record, dict) or record.get("finish_reason") == "error":
+    if not isinstance(record, dict):
         return None
-    return record if "id" in record and isinstance(record.get("correct"), bool) else None
+    answer = cast("dict[str, Any]", record)
+    whole = "id" in answer and isinstance(answer.get("correct"), bool) and answer.get("finish_reason") != "error"
+    return answer if whole else None
 
 
 def _path(template: str, values: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ class Verdicts(Model):
     """What was said."""
     reason: str = ""
     """Why."""
-    cases: dict[str, str] = {}
+    cases: dict[str, str] = Field(default_factory=dict)
     """Status of every case that was judged."""
     repro: str = ""
     """Shell line that shows what is red at {point}."""
@@ -140,7 +140,9 @@ def _read(path: Path) -> list[Asked | Verdicts | Answer | Visit]:
     try:
         return [_LINE.validate_json(text) for text in lines]
     except ValidationError as error:
-        raise BisectError(f"{path} is no journal of a bisection: {error.errors()[0]['msg']}; use another --out") from error
+        raise BisectError(
+            f"{path} is no journal of a bisection: {error.errors()[0]['msg']}; use another --out"
+        ) from error
 
 
 def _check(path: Path, there: object, here: Asked) -> None:

@@ -85,4 +85,3 @@ class _Judging:
 
 def _judged(line: Verdicts) -> Judged:
     return Judged(line.verdict, line.reason, line.cases, line.repro)
-

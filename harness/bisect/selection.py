@@ -29,8 +29,8 @@ class Selected:
     Attributes:
         words: options of `rocassay run` that choose cases and engine.
         provider: whose implementation.
-        pythonpath: folder in each point, "." for the point itself, that is put in front of PYTHONPATH; None: the point is
-            passed as the provider's --source.
+        pythonpath: folder in each point, "." for the point itself, that is put in front of PYTHONPATH; None: the point
+            is passed as the provider's --source.
     """
 
     words: tuple[str, ...]
@@ -45,9 +45,9 @@ class CaseOracle:
     or could not be judged, is skipped unless another one is red there.
     """
 
-    def __init__(self, selected: Selected, history: History, run: Run, out: Path) -> None:
-        """out: folder for the records of each point."""
-        self._selected, self._history, self._run, self._out = selected, history, run, out
+    def __init__(self, selected: Selected, history: History, run: Run) -> None:
+        """The records of each point lie beside its log."""
+        self._selected, self._history, self._run = selected, history, run
         self._turned: tuple[str, ...] = ()
 
     def judge(self, point: Point) -> Judged:
@@ -117,7 +117,10 @@ def verdict_of(cases: Mapping[str, str], turned: Sequence[str]) -> tuple[Verdict
         return Verdict.BAD, f"{len(red)} of {len(counted)} cases red, such as {red[0]}: {counted[red[0]]}"
     open_ = [name for name, status in counted.items() if status != GREEN]
     if open_ and (turned or len(open_) == len(counted)):
-        return Verdict.SKIP, f"{len(open_)} of {len(counted)} cases say nothing, such as {open_[0]}: {counted[open_[0]]}"
+        return (
+            Verdict.SKIP,
+            f"{len(open_)} of {len(counted)} cases say nothing, such as {open_[0]}: {counted[open_[0]]}",
+        )
     return Verdict.GOOD, f"{len(counted) - len(open_)} of {len(counted)} cases green"
 
 

@@ -19,7 +19,7 @@ class Rates:
         drop: how much less it is at a bad one.
         alpha: probability at most that a test of one point calls a good one bad.
         beta: probability at most that it calls a bad one good.
-        confidence: posterior probability at which the search ends; its complement is the error rate of the confirmation.
+        confidence: posterior probability at which the search ends; its complement is the confirmation's error rate.
         most: questions that one test of a point may take.
         budget: questions of the whole search.
     """
@@ -60,9 +60,9 @@ class Rates:
     def confirmation(self) -> Sprt:
         """Wald's test of two points by the questions on which they disagree; `right` is a question gained.
 
-        Where nothing changed, losing and gaining a question are equally likely, whatever the share of right answers, the
-        difficulty of the questions, and how far the points' answers depend on each other. Where the share drops, and the
-        points answer independently, a disagreement is a gain with the probability below.
+        Where nothing changed, losing and gaining a question are equally likely, whatever the share of right answers,
+        the difficulty of the questions, and how far the points' answers depend on each other. Where the share drops,
+        and the points answer independently, a disagreement is a gain with the probability below.
         """
         gained, lost = self.bad * (1 - self.good), self.good * (1 - self.bad)
         error = 1 - self.confidence
