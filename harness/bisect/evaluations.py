@@ -29,7 +29,7 @@ class CommandEvaluator:
     """Evaluates points by a shell line."""
 
     def __init__(self, template: str, history: History, run: Run, results: str = "") -> None:
-        """template: shell line; {point} is what stands for the point, {name} its hash or version, {out} a folder for it.
+        """template: shell line; {point} is what stands for the point, {name} its hash or version, {out} its folder.
 
         results: file that the answers are appended to, with the same placeholders; empty for what the command prints.
         """

@@ -18,8 +18,12 @@ from rocassay.harness.results import ResultsError, Status, read
 RED = frozenset(status.value for status in (Status.FAILED, Status.CRASHED, Status.TIMED_OUT, Status.KNOWN))
 """Statuses of a case that the implementation got wrong; a failure that is known is one."""
 GREEN = Status.PASSED.value
+CHOOSING = ("--case", "--op", "--arch", "--fp8", "--block-size")
+"""Options that choose cases."""
 MOST_NAMED = 40
 """Cases that are named on a command line; of more, the whole selection is run again."""
+FEW = 4
+"""Cases that are sooner judged in one process than workers are started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,12 @@ class CaseOracle:
 
     def _words(self, source: str) -> list[str]:
         named = [word for name in self._turned for word in ("--case", name)]
-        words = ["run", *(named if 0 < len(self._turned) <= MOST_NAMED else [])]
-        chosen = _without_choice(self._selected.words) if len(words) > 1 else list(self._selected.words)
+        narrow = 0 < len(self._turned) <= MOST_NAMED
+        chosen = [*named, *_without_choice(self._selected.words)] if narrow else list(self._selected.words)
+        few = not any(word in chosen for word in CHOOSING if word != "--case") and chosen.count("--case") <= FEW
+        words = ["run", *chosen, *(["--workers", "0"] if few else [])]
         whose = ["--provider", self._selected.provider]
-        return [*words, *chosen, *whose, *(["--source", source] if self._selected.pythonpath is None else [])]
+        return [*words, *whose, *(["--source", source] if self._selected.pythonpath is None else [])]
 
     def _path(self, source: str) -> str:
         """PYTHONPATH of a child: the point's folder, then what this process imports rocassay from, then its own."""
@@ -127,8 +133,7 @@ def verdict_of(cases: Mapping[str, str], turned: Sequence[str]) -> tuple[Verdict
 def _without_choice(words: Sequence[str]) -> list[str]:
     """Options other than those that choose cases: what is named is chosen."""
     pairs = zip(words[::2], words[1::2], strict=True)
-    choosing = ("--case", "--op", "--arch", "--fp8", "--block-size")
-    return [word for name, value in pairs if name not in choosing for word in (name, value)]
+    return [word for name, value in pairs if name not in CHOOSING for word in (name, value)]
 
 
 def _within(place: str, folder: str) -> str:
