@@ -14,25 +14,25 @@ class Halving:
         """count: points, of which the first is good and the last is bad."""
         self.good, self.bad = 0, count - 1
         self.skipped: set[int] = set()
+        self._in_a_row = 0
 
     def next(self) -> int | None:
         """The point to judge; None when nothing between the ends is left.
 
         The middle one or, where it cannot be judged, a neighbour. Points that cannot be judged come in runs, as a build
-        is broken for a while: each further one in the range doubles the distance, so that a run costs its logarithm.
+        is broken for a while: each further one in a row doubles the distance, so that a run costs its logarithm.
         """
         middle = (self.good + self.bad) // 2
-        inside = range(self.good + 1, self.bad)
-        untried = [place for place in inside if place not in self.skipped]
+        untried = [place for place in range(self.good + 1, self.bad) if place not in self.skipped]
         if not untried:
             return None
-        failed = len(inside) - len(untried)
-        reach = 2 ** (failed - 1) if failed else 0
+        reach = 2 ** (self._in_a_row - 1) if self._in_a_row else 0
         far = [place for place in untried if abs(place - middle) >= reach]
         return min(far or untried, key=lambda place: (abs(place - middle), place))
 
     def tell(self, place: int, verdict: Verdict) -> None:
         """Take the verdict on a point that `next` named."""
+        self._in_a_row = self._in_a_row + 1 if verdict is Verdict.SKIP else 0
         if verdict is Verdict.SKIP:
             self.skipped.add(place)
         elif verdict is Verdict.GOOD:
