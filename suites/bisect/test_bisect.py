@@ -64,7 +64,8 @@ def judge(tmp_path: Path) -> str:
     """A command that judges a checkout and appends its hash to a file."""
     script = tmp_path / "judge.py"
     script.write_text(JUDGE)
-    return f"git rev-parse HEAD >> {tmp_path / 'asked'}; {sys.executable} -S {script} {{point}}"
+    python = f"env -u PYTHONDONTWRITEBYTECODE {sys.executable} -S"
+    return f"git rev-parse HEAD >> {tmp_path / 'asked'}; {python} {script} {{point}}"
 
 
 def asked(tmp_path: Path) -> list[str]:
