@@ -166,6 +166,32 @@ def test_a_judge_of_the_wrong_sign_is_refused(rocassay: Rocassay, repository: Re
     assert "is bad" in done.err
 
 
+def test_what_git_tells_its_hooks_leads_nowhere_else(
+    rocassay: Rocassay, repository: Repository, judge: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    ends = "--good", repository.commits[PLANTED - 1], "--bad", repository.commits[PLANTED]
+    done = rocassay("bisect", "--tree", repository.tree, *ends, "--command", judge, "--json")
+    assert done.json["first_bad"]["subject"] == SUBJECT
+
+
+def test_a_point_that_takes_too_long_is_left_out_and_ended(rocassay: Rocassay, tmp_path: Path):
+    judge = f"case {{point}} in a|b) exit 0;; c) sleep 60 & echo $! > {tmp_path / 'pid'}; wait;; esac; exit 1"
+    done = rocassay("bisect", "--versions", "a,b,c,d,e", "--command", judge, "--timeout", 0.5, "--json")
+    assert [point["point"] for point in done.json["candidates"]] == ["c", "d"]
+    assert any("was not done after 0.5 s" in line["reason"] for line in done.json["judged"])
+    assert not running(int((tmp_path / "pid").read_text()))
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie, which an init that reaps nothing leaves behind."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_a_command_that_cannot_be_run_is_no_verdict(rocassay: Rocassay, repository: Repository):
     done = search(rocassay, repository, "no-such-program {point}")
     assert done.code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -27,7 +28,7 @@ MANY = 100
 PLANTED = 23
 
 
-def outcomes(many: list[Simulated], rates: Rates = RATES) -> Counter[str]:
+def outcomes(many: Sequence[Simulated], rates: Rates = RATES) -> Counter[str]:
     return Counter(search(history, rates).outcome for history in many)
 
 
@@ -100,6 +101,23 @@ def test_the_posterior_alone_is_sure_of_commits_that_changed_nothing_where_the_r
     assert len(named) >= 8
     assert {said.status for said in named} == {"no change"}
     assert min(said.posterior for said in named) >= RATES.confidence
+
+
+def test_a_confirmation_takes_only_questions_that_no_test_has_used():
+    history = Simulated(0.95, 0.5, 3, 0)
+    answers = Answers(history.points, history)
+    first = [right for _, right in zip(range(30), answers.fresh(2), strict=False)]
+    others = [right for _, right in zip(range(50), answers.fresh(3), strict=False)]
+    pairs = [pair for _, pair in zip(range(20), answers.pairs(2, 3, 7), strict=False)]
+    both = [drawn(history, place, 80) for place in (2, 3)]
+    assert (first, others) == (both[0][:30], both[1][:50])
+    assert pairs == list(zip(both[0][50:70], both[1][50:70], strict=True))
+    assert next(answers.fresh(2)) == drawn(history, 2, 72)[71]
+
+
+def drawn(history: Simulated, place: int, count: int) -> list[bool]:
+    asking = history.ask(history.points[place])
+    return [question.correct for _ in range(count) if (question := asking.next())]
 
 
 def test_answers_of_the_wrong_sign_are_refused():
