@@ -171,7 +171,12 @@ def _described(point: Point) -> dict[str, str]:
 def _repro(history: History, point: Point, lines: tuple[str, ...]) -> str:
     """Shell line that shows the bad point; `lines` hold {point}, the first one that is not empty is taken."""
     ready, place = history.recipe(point)
-    line = next(filter(None, lines)).replace("{point}", place).replace("{name}", point.name)
+    line = (
+        next(filter(None, lines))
+        .replace("{point}", place)
+        .replace("{name}", point.name)
+        .replace("{out}", "$PWD/answers")
+    )
     return f"{ready} && {line}" if ready else line
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from rocassay.harness.bisect.commits import Commits
 from rocassay.harness.bisect.halving import Halving
 from rocassay.harness.bisect.points import Versions
 from rocassay.harness.bisect.selection import verdict_of
 from rocassay.harness.bisect.verdicts import Verdict
-from rocassay.suites.bisect.histories import COMMITS, JUDGE, SUBJECT, Repository, provider, toy
+from rocassay.suites.bisect.histories import COMMITS, JUDGE, SUBJECT, Repository, made, provider, toy
 from rocassay.suites.selftest.children import ROOT
 from rocassay.suites.selftest.commandline import Done, Rocassay
 
@@ -241,11 +242,28 @@ def test_folders_among_the_versions_are_named_in_full(tmp_path: Path, monkeypatc
     assert [point.name for point in Versions(["wheel-1", "2.0"]).points] == [str(tmp_path / "wheel-1"), "2.0"]
 
 
-def test_only_commits_that_touch_a_path_are_searched(rocassay: Rocassay, repository: Repository):
-    done = rocassay("bisect", "--tree", repository.tree, "--good", "main~8", "--bad", "main", "--touching", "docs",
-                    "--command", "git diff --quiet main", "--json")  # fmt: skip
-    assert done.code == 2, "main is good for this judge, and nothing stands between the ends"
-    assert "the good end" in done.err
+def test_only_commits_that_touch_a_path_are_points_beside_the_ends(tmp_path: Path):
+    pages = made(tmp_path / "pages", 12, lambda i: {"page": str(i // 4), "code": str(i)}, lambda i: f"revision {i}")
+    for touching, places in (("page", (1, 4, 8, 10)), ("code", range(1, 11))):
+        points = Commits(pages.tree, pages.commits[1], pages.commits[10], tmp_path / "w", touching=[touching]).points
+        assert [point.name for point in points] == [pages.commits[place] for place in places]
+
+
+def test_side_branches_count_as_their_merge_unless_every_commit_is_asked_for(tmp_path: Path):
+    merged = made(tmp_path / "merged", 3, lambda i: {"code": str(i)}, lambda i: f"revision {i}")
+    merged.git("checkout", "--quiet", "-b", "side", "main~1")
+    who = "-c", "user.name=A Developer", "-c", "user.email=a@example.org"
+    merged.git(*who, "commit", "--quiet", "--allow-empty", "-m", "side")
+    merged.git("checkout", "--quiet", "main")
+    merged.git(*who, "merge", "--quiet", "-m", "merge", "side")
+
+    def subjects(*, every: bool) -> list[str]:
+        points = Commits(merged.tree, merged.commits[0], "main", tmp_path / "w", every=every).points
+        return [point.subject for point in points]
+
+    assert subjects(every=False) == ["revision 0", "revision 1", "revision 2", "merge"]
+    assert sorted(subjects(every=True)) == ["merge", "revision 0", "revision 1", "revision 2", "side"]
+    assert subjects(every=True)[0::4] == ["revision 0", "merge"]
 
 
 @pytest.mark.parametrize(
@@ -279,6 +297,12 @@ FORMULA = """def kernel(weights, q_scale, out, head_dim):
     out.mul_(head_dim**-0.5 * weights.shape[1] ** -0.5)"""
 
 
+OTHER = (
+    "apply_rope:gfx950:e4m3fn:bs1:tokens=1,heads=3,keys=0,index=int64,tensor=mla,mode=functional,dtype=bf16:tagged:s0"
+)
+"""Of an op that the provider does not have: it turns nothing, and is left out between the ends."""
+
+
 def test_a_case_names_the_commit_that_broke_a_provider(
     rocassay: Rocassay,
     tmp_path: Path,
@@ -289,8 +313,10 @@ def test_a_case_names_the_commit_that_broke_a_provider(
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     case = "indexer_weights:gfx950:e4m3fn:bs1:heads=12,rows=67,dtype=bf16,scales=general:padded:s0"
     done = rocassay("bisect", "--tree", mine.tree, "--good", mine.commits[0], "--bad", "main", "--case", case,
-                    "--provider", "mine", "--pythonpath", ".", "--json")  # fmt: skip
+                    "--case", OTHER, "--provider", "mine", "--pythonpath", ".", "--json")  # fmt: skip
     assert done.code == 0, done
     assert done.json["first_bad"]["subject"] == "mine: revision 1"
     assert f"repro '{case}' --engine" in done.json["repro"]
-    assert json.dumps(done.json).count("1 of 1 cases red") >= 2
+    verdicts = [json.loads(line) for line in Path(done.json["journal"]).read_text().splitlines()[1:]]
+    assert [sorted(line["cases"]) for line in verdicts] == [[OTHER, case], [OTHER, case], [case]]
+    assert [line["cases"][case] for line in verdicts] == ["passed", "failed", "failed"]
