@@ -18,6 +18,7 @@ from rocassay.harness.bisect.points import Versions
 from rocassay.harness.bisect.selection import verdict_of
 from rocassay.harness.bisect.verdicts import Verdict
 from rocassay.suites.bisect.histories import COMMITS, JUDGE, SUBJECT, Repository, made, provider, toy
+from rocassay.suites.bisect.processes import running
 from rocassay.suites.selftest.children import ROOT
 from rocassay.suites.selftest.commandline import Done, Rocassay
 
@@ -183,14 +184,6 @@ def test_a_point_that_takes_too_long_is_left_out_and_ended(rocassay: Rocassay, t
     assert [point["point"] for point in done.json["candidates"]] == ["c", "d"]
     assert any("was not done after 0.5 s" in line["reason"] for line in done.json["judged"])
     assert not running(int((tmp_path / "pid").read_text()))
-
-
-def running(pid: int) -> bool:
-    """Whether a process is there and no zombie, which an init that reaps nothing leaves behind."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_command_that_cannot_be_run_is_no_verdict(rocassay: Rocassay, repository: Repository):

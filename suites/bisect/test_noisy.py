@@ -20,6 +20,7 @@ from rocassay.harness.bisect.errors import BisectError
 from rocassay.harness.bisect.posterior import ENDS, Posterior
 from rocassay.harness.bisect.sequences import Rates, decide
 from rocassay.suites.bisect.histories import COMMITS, Repository, made
+from rocassay.suites.bisect.processes import running
 from rocassay.suites.bisect.simulated import POINTS, Simulated, fixed, histories, search
 from rocassay.suites.selftest.commandline import Done, Rocassay
 
@@ -250,8 +251,8 @@ def test_answers_of_a_results_file_are_taken_by_their_place(rocassay: Rocassay, 
                     "--drop", 0.4, "--json")  # fmt: skip
     assert done.code == 0, done
     assert done.json["first_bad"] == {"point": "3"}
-    ids = [line["id"] for line in lines_of(tmp_path, "answer") if line["place"] == 2]
-    assert ids == [f"q{place}" for place in range(len(ids))]
+    answers = [(line["id"], line["correct"]) for line in lines_of(tmp_path, "answer") if line["place"] == 2]
+    assert answers == [(f"q{place}", place % 20 != 0) for place in range(len(answers))]
 
 
 @pytest.mark.parametrize(
@@ -267,9 +268,11 @@ def test_a_command_without_answers_is_one_complaint(rocassay: Rocassay, ask: str
     assert said in rocassay("bisect", "--versions", "a,b,c", "--outcomes", ask).complaint
 
 
-def test_a_point_that_hangs_is_not_waited_for(rocassay: Rocassay):
-    done = rocassay("bisect", "--versions", "a,b", "--outcomes", "sleep 60", "--timeout", 0.3)
+def test_a_point_that_hangs_is_not_waited_for_and_ended(rocassay: Rocassay, tmp_path: Path):
+    ask = f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"
+    done = rocassay("bisect", "--versions", "a,b", "--outcomes", ask, "--timeout", 0.3)
     assert "no answer within 0.3 s (--timeout)" in done.complaint
+    assert not running(int((tmp_path / "pid").read_text()))
 
 
 OTHERS = """
