@@ -220,10 +220,11 @@ def test_an_interrupted_search_goes_on_where_it_was(
 
 
 def test_versions_are_searched_in_the_order_given(rocassay: Rocassay, tmp_path: Path):
-    judge = "case {point} in 0.[0-5]) exit 0;; 0.7) exit 125;; esac; exit 1"
+    judge = "case {point} in 0.[0-4]) exit 0;; 0.5) exit 125;; esac; exit 1"
     names = [f"0.{minor}" for minor in range(12)]
     done = rocassay("bisect", "--versions", ",".join(names), "--command", judge, "--json")
-    assert done.json["first_bad"] == {"point": "0.6"}
+    assert (done.code, done.json["first_bad"]) == (1, None)
+    assert done.json["candidates"] == [{"point": "0.5"}, {"point": "0.6"}]
     assert rocassay("bisect", "--versions", ",".join(reversed(names)), "--command", judge).code == 2
     done = rocassay("bisect", "--versions", ",".join(names), "--good", "0.6", "--bad", "0.2", "--command", judge)
     assert "does not come before" in done.complaint

@@ -203,6 +203,7 @@ def test_the_commit_that_cost_five_points_is_named(rocassay: Rocassay, repositor
     again = believe(rocassay, repository, tmp_path, "--json", "--resume")
     assert again.json == result
     assert (tmp_path / "asked").read_text() == asked, "what the journal holds was asked again"
+    assert lines_of(tmp_path, "visit") == visits
 
 
 def test_an_interrupted_search_goes_on_with_the_answers_that_it_has(
