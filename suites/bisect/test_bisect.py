@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from rocassay.harness.bisect.commits import Commits
+from rocassay.harness.bisect.errors import BisectError
 from rocassay.harness.bisect.halving import Halving
 from rocassay.harness.bisect.points import Versions
-from rocassay.harness.bisect.selection import verdict_of
-from rocassay.harness.bisect.verdicts import Verdict
+from rocassay.harness.bisect.running import Run
+from rocassay.harness.bisect.selection import CaseOracle, Selected, verdict_of
+from rocassay.harness.bisect.verdicts import Judged, Verdict
 from rocassay.suites.bisect.histories import COMMITS, JUDGE, SUBJECT, Repository, made, provider, toy
 from rocassay.suites.bisect.processes import running
 from rocassay.suites.selftest.children import ROOT
@@ -284,6 +286,33 @@ def test_only_cases_that_turned_count():
     assert verdict_of({"a": lost, "b": failed}, ("a", "b"))[0] is Verdict.BAD
     assert verdict_of({"a": lost, "b": passed}, ("a", "b"))[0] is Verdict.SKIP
     assert verdict_of({"b": "known"}, ("b",))[0] is Verdict.BAD, "a failure that is known is one"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ({"x": "failed"}, {"x": "failed"}, "the good end a is bad: 1 of 1 cases red"),
+        ({"x": "passed", "y": "failed"}, {"x": "passed", "y": "failed"}, "the good end a is bad: 1 of 2 cases red"),
+        ({"x": "passed"}, {"x": "passed"}, "the bad end b is good: 1 of 1 cases green"),
+        ({"x": "not run"}, {"x": "failed"}, "the good end a cannot be judged: 1 of 1 cases say nothing"),
+        ({"x": "passed", "y": "not run"}, {"x": "passed", "y": "failed"}, "of the 1 cases that are red at the bad end"),
+    ],
+)
+def test_ends_between_which_no_case_turned_are_refused(good: dict[str, str], bad: dict[str, str], said: str):
+    history = Versions(["a", "b"])
+    ends = [Judged(*verdict_of(cases, ()), cases) for cases in (good, bad)]
+    with pytest.raises(BisectError, match=said):
+        CaseOracle(Selected(("--op", "OP")), history, Run()).settle(history.points, *ends)
+
+
+def test_only_cases_that_turned_are_run_again_with_the_point_as_source():
+    history = Versions(["a", "b"])
+    oracle = CaseOracle(Selected(("--op", "OP", "--tier", "full"), "mine"), history, Run())
+    assert oracle.command("$PWD/it").startswith("rocassay run --op OP --tier full --provider mine --source $PWD/it")
+    good = Judged(Verdict.BAD, cases={"x": "passed", "y": "failed", "z": "passed"})
+    oracle.settle(history.points, good, Judged(Verdict.BAD, cases={"x": "crashed", "y": "failed", "z": "passed"}))
+    words = "rocassay run --case x --tier full --workers 0 --provider mine --source b"
+    assert oracle.command("b") == words
 
 
 FORMULA = """def kernel(weights, q_scale, out, head_dim):
