@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rocassay.harness.cli.bisect_verb import bisect
 from rocassay.harness.cli.history_verbs import baseline, history
 from rocassay.harness.cli.report_verbs import report
 from rocassay.harness.errors import RocassayError
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(report, name="report")
 app.add_typer(history, name="history")
 app.add_typer(baseline, name="baseline")
+app.command()(bisect)
 
 OUT = Path("rocassay-out")
 
@@ -83,6 +85,7 @@ def _options(
 
 @app.command()
 def run(
+    case: Annotated[list[str] | None, typer.Option("--case", help="Only this case, of any tier (repeatable).")] = None,
     op: Ops = None,
     arch: Arches = None,
     fp8: Fp8s = None,
@@ -116,6 +119,7 @@ def run(
         arch,
         fp8,
         block_size,
+        cases=tuple(case or ()),
         provider=provider,
         engine=engine,
         tier=tier,

@@ -61,7 +61,7 @@ def move_aside(path: Path) -> None:
         if not path.exists() or not path.stat().st_size:
             return
         moved = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-        path.rename(path.with_name(f"results-{moved}.jsonl"))
+        path.rename(path.with_name(f"{path.stem}-{moved}.jsonl"))
     except OSError as error:
         raise ResultsError(f"cannot move {path} aside: {error.strerror}; choose another --out") from error
 

@@ -34,7 +34,7 @@ ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
 """Of children: this process's packages, nothing else."""
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["bisect", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(words: list[str]):
     command = [sys.executable, "-c", LIGHT, *words]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)

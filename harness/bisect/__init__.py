@@ -1,0 +1,1 @@
+"""Which point of a history, a commit or a version, turned a verdict red."""
