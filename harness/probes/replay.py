@@ -1,4 +1,4 @@
-"""Replay probes: what a launch decided once must hold when the same launch comes again on shorter requests.
+"""Replay probes: the same launch again gives the same bits, and is right on shorter requests in the same memory.
 
 A captured graph repeats pointers, grids, strides and every other scalar of the capture, while lengths and indices in
 device memory change under it. A row pitch that followed the batch's longest request, or metadata built on the first
@@ -10,7 +10,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rocassay.harness.gates.verdict import Verdict
-from rocassay.harness.probes.probe import Observation, Second, first_difference_between
+from rocassay.harness.probes.probe import Observation, Second, first_difference, first_difference_between
+
+
+@dataclass(frozen=True, slots=True)
+class Determinism:
+    """The same launch on the same values, again and again: bit-equal each time.
+
+    Only where programs run beside each other; the other engines take them in one order, and look for conflicts instead.
+    """
+
+    name: str = "determinism"
+    reruns: bool = True
+    repeats: int = 20
+    """Further launches: what differs in one of seven is missed once in twenty cases."""
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red when one of the launches gives other bits than the run."""
+        reason = "atomics and races of programs give sums and lists in the order of the day"
+        if seen.replayed is None:
+            return Verdict.not_applicable(self.name, "programs run one after another", reason)
+        for launch in range(1, self.repeats + 1):
+            difference = first_difference(seen, seen.relaunch(seen.operands).outputs)
+            if difference is not None:
+                output, index = difference
+                detail = f"launch {launch} of {self.repeats} gives other bits at {output}{list(index)}"
+                return Verdict(self.name, False, detail, 1.0, 0.0, reason, output, index)
+        return Verdict(self.name, True, f"bit-equal in {self.repeats} launches", 0.0, 0.0, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +102,5 @@ class GraphReplay:
         return Verdict(self.name, False, detail, 1.0, 0.0, reason)
 
 
-RELAUNCHING = (Replay(), GraphReplay())
+RELAUNCHING = (Determinism(), Replay(), GraphReplay())
 """Probes of every op that launch again in the memory of the run itself: they come after all others."""

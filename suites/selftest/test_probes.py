@@ -72,7 +72,7 @@ def test_the_right_toy_is_green_under_every_probe(toy: Toy):
     assert record.status is Status.PASSED, record.reason
     assert {check.name for check in record.checks} == {
         *("bytes", "bounds", "canary", "inputs", "host-sync", "allocations", "order", "strides", "poison", "row-order"),
-        *("replay", "graph-replay"),
+        *("determinism", "replay", "graph-replay"),
     }
 
 

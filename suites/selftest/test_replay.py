@@ -162,6 +162,31 @@ def test_what_keeps_two_calls_apart_is_named(changes: dict[str, Any], words: str
     assert found is None if words is None else found is not None and words in found
 
 
+@pytest.mark.parametrize("odd", [2, 21])
+def test_one_launch_of_twenty_with_another_bit_is_red_and_names_it(odd: int):
+    times: list[int] = []
+
+    def wavering(x: torch.Tensor, out: torch.Tensor) -> None:
+        double(x, out)
+        times.append(1)
+        if len(times) == odd:
+            out.view(torch.int32)[1, 2] ^= 1
+
+    record = judged(wavering, Repeating())
+    assert red(record) == {"determinism"}
+    found = check(record, "determinism")
+    assert found.detail == f"launch {odd - 1} of 20 gives other bits at out[1, 2]"
+    assert record.first_wrong is not None
+
+
+def test_launches_are_repeated_where_programs_run_beside_each_other():
+    assert check(judged(double, Repeating()), "determinism").detail == "bit-equal in 20 launches"
+
+
+def test_launches_of_programs_that_run_one_after_another_are_not_repeated():
+    assert not check(judged(double), "determinism").applicable
+
+
 def test_a_graph_is_not_applicable_where_there_is_none_and_says_so():
     found = check(judged(double), "graph-replay")
     assert (found.passed, found.applicable) == (True, False)
@@ -210,4 +235,10 @@ def test_a_fault_runs_the_replay_only_where_it_is_declared_to_be_caught_by_it(ca
     )
     ops.register(toy_op())
     record = Judge(provider("rocassay"), engine("interpreter"), "quick", "run")(toy_case(), fault)
-    assert {found.name for found in record.checks} & {"replay", "graph-replay", "strides", "poison"} == names
+    assert {found.name for found in record.checks} & {
+        "determinism",
+        "replay",
+        "graph-replay",
+        "strides",
+        "poison",
+    } == names
