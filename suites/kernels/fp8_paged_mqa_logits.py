@@ -61,7 +61,7 @@ the third row and the third request start at element 2^31, which no int32 counts
 FAR_PITCH = WRAP // 8 + 2**17
 """Floats from row to row of weights, logits and scratch in the recipe `far`: row 8 starts there."""
 
-FEW_SPLITS = 2
+FEW_SPLITS = {"cuda": 2, "crowded": 1}
 """Programs a request on a crowded device: fewer than the longest has tiles, and than there are requests."""
 
 SURPLUS_LENGTH = 5
@@ -253,12 +253,12 @@ def variant(case: Case, target: Target, dispatch: IndexerDispatch) -> LogitsVari
         path="two_kernel" if case["path"] == "two_kernel" else None,
         dispatch=dispatch,
     )
-    if case["path"] not in ("cuda", "crowded"):
+    if case["path"] not in FEW_SPLITS:
         return decided
     # So full that programs walk over tiles; on CUDA tiles of several small pages are twice as long.
     rows = len(request_lengths(case)) * case.integer("next_n")
     tile = (64 if case.block_size % 64 == 0 else 128) if cuda else decided.kv_tile
-    return replace(decided, resident=FEW_SPLITS * rows, kv_tile=tile)
+    return replace(decided, resident=FEW_SPLITS[str(case["path"])] * rows, kv_tile=tile)
 
 
 FIRST_GLUON = (3, 9)
