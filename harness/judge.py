@@ -146,8 +146,9 @@ class Judge:
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
         op = op_named(case.op)
-        blocked = self.engine.unavailable(case.arch, case.fp8) or self.provider.unavailable(op, case)
-        if blocked:
+        if declined := self.provider.declines(op, case):
+            return self._record(case, fault, Status.NOT_RUN, declined, offered=False)
+        if blocked := self._blocked(op, case):
             return self._record(case, fault, Status.NOT_RUN, blocked)
         try:
             record = self._guarded(op, case, fault)
@@ -158,6 +159,12 @@ class Judge:
                 gc.collect()  # frames that were left in a hurry hold on to each other and to the case's memory
             self.engine.release()
         return record
+
+    def _blocked(self, op: Op, case: Case) -> str | None:
+        """Why a case that the provider offers cannot run here, in words, or None."""
+        if why := self.engine.unavailable(case.arch, case.fp8) or unfit(self.provider, op, self.engine, case):
+            return why
+        return self.provider.unavailable(op, case)
 
     def lost(self) -> str | None:
         """Why nothing can be judged in this process any more, in words; None while all is well."""
@@ -258,7 +265,7 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        who = self.provider.name
+        who = self.provider
         record = blank_record(case, fault, self.run_id, who, self.engine, self.tier, status, reason, **more)
         if self.limits is None:
             return record
@@ -269,7 +276,7 @@ def blank_record(
     case: Case,
     fault: Fault | None,
     run_id: str,
-    provider: str,
+    provider: Provider,
     engine: Engine,
     tier: str,
     status: Status,
@@ -277,6 +284,7 @@ def blank_record(
     **more: Any,
 ) -> CaseRecord:
     """A record that identifies the work and what computed it; `more` fills in what was seen."""
+    offered = bool(more.get("offered", True))
     return CaseRecord(
         run_id=run_id,
         case=str(case),
@@ -287,13 +295,14 @@ def blank_record(
         params=dict(case.params),
         recipe=case.recipe,
         seed=case.seed,
-        provider=provider,
+        provider=provider.name,
         engine=engine.name,
+        source=provider.source(op_named(case.op), case) if offered else "",
         tier=tier,
         fault=fault.name if fault else None,
         status=status,
         reason=reason,
-        versions=versions(),
+        versions={**versions(), **provider.versions()},
         device=_device(engine),
         commit=commit(),
         repro=repro_command(case, provider, engine.name, fault),
@@ -306,9 +315,20 @@ def _device(engine: Engine) -> str:
     return engine.describe().get("device", "")
 
 
-def repro_command(case: Case, provider: str, engine: str, fault: Fault | None = None) -> str:
+def unfit(provider: Provider, op: Op, engine: Engine, case: Case) -> str | None:
+    """Why the engine is of another kind than the provider's implementation needs, in words, or None."""
+    target = engine.target(case.arch)
+    if provider.native(op, case) and not (engine.device.type == "cuda" and target.backend == "hip"):
+        return f"{op.name} of {provider.name} is a binary of the chip: only a ROCm device runs it"
+    if target.backend == "cuda" and (lacking := provider.formats(op, case) - target.native_fp8):
+        return f"{op.name} of {provider.name} is compiled for {min(lacking)}, which this device cannot convert"
+    return None
+
+
+def repro_command(case: Case, provider: Provider, engine: str, fault: Fault | None = None) -> str:
     """Command that judges the case again."""
-    options = "" if provider == "rocassay" else f" --provider {provider}"
+    options = "" if provider.name == "rocassay" else f" --provider {provider.name}"
+    options += f" --source {shlex.quote(provider.origin)}" if provider.origin else ""
     options += f" --fault {fault.name}" if fault else ""
     return f"rocassay repro '{case}' --engine {engine}{options}"
 

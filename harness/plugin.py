@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         kind = int if name == "block-size" else str
         group.addoption(f"--rocassay-{name}", action="append", default=[], type=kind, help=text)
     group.addoption("--rocassay-provider", default="rocassay", help="whose implementation is judged")
+    group.addoption("--rocassay-source", default="", help="folder or wheel that holds the provider's code")
     group.addoption("--rocassay-engine", default="", help="what executes it; default: the GPU, else the interpreter")
     group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
     group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
@@ -101,6 +102,7 @@ def _options(config: pytest.Config) -> Options:
         faults=tuple(get("--rocassay-fault")),
         suites=tuple(get("--rocassay-suite")) or SUITE_NAMES,
         provider=get("--rocassay-provider"),
+        source=get("--rocassay-source"),
         engine=get("--rocassay-engine"),
         tier=get("--rocassay-tier"),
         seed=get("--rocassay-seed"),

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import chosen_engine, make_judge
+from rocassay.harness.controller import chosen_engine, make_judge, provider_of
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.fuzz.search import Budget, Mistake, Search, Searched, Watcher
 from rocassay.harness.isolation.deaths import sweep, told, trace_of
@@ -177,5 +177,5 @@ def _crashed(running: _Running) -> CaseRecord:
     death = told(job.op, running.process.exitcode, trace.read_text(errors="replace") if trace.exists() else "")
     engine = chosen_engine(options.engine)
     case = Case.parse(running.at)
-    record = blank_record(case, None, "", options.provider, engine, options.tier, death.status, death.reason)
+    record = blank_record(case, None, "", provider_of(options), engine, options.tier, death.status, death.reason)
     return ledger_of(options.waivers).applied(record)
