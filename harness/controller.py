@@ -41,7 +41,7 @@ from rocassay.harness.results import (
     set_aside_cut_tail,
     summary,
 )
-from rocassay.harness.waivers import ledger_of
+from rocassay.harness.waivers import Ledger, ledger_of
 
 if TYPE_CHECKING:
     from rocassay.harness.sharding import Plan
@@ -104,6 +104,11 @@ def make_judge(options: Options, run_id: str = "", guard: Guard | None = None) -
     return Judge(provider_of(options), chosen, options.tier_name, run_id, guard or Guard(), limits)
 
 
+def ledger_for(options: Options) -> Ledger:
+    """What is known to fail: the waivers that were given, and the divergences that the provider brings."""
+    return ledger_of(options.waivers, provider_of(options).divergences)
+
+
 def tightened_limits(options: Options) -> TightenedLimits | None:
     """The limits of the calibration that was given; CalibrationError when it is not of this run's kind."""
     if not options.calibration:
@@ -157,7 +162,7 @@ class Controller:
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
         self._provider = provider_of(options)
-        self._ledger = ledger_of(options.waivers)
+        self._ledger = ledger_for(options)
         every = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
         self._cases = [case for case in every if plan is None or (str(case), "") in plan.mine]
         self._expected = self._expected_of(every)

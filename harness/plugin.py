@@ -269,9 +269,10 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
     from rocassay.harness.waivers import ledger_of
 
     options = request.config.stash[_OPTIONS]
+    known = ledger_of(options.waivers, _judge.provider.divergences)
 
     def run(case: Case) -> None:
-        record = ledger_of(options.waivers).applied(_judge(case))
+        record = known.applied(_judge(case))
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
         if record.status is Status.NOT_RUN and not is_expected(record, options):

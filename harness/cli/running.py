@@ -27,7 +27,7 @@ def execute(options: Options, *, workers: str) -> int:
     """Run the suites under pytest with progress; print the verdict; exit code 0 iff green."""
     options.checked()
     assert options.out is not None
-    from rocassay.harness.waivers import ledger_of
+    from rocassay.harness.controller import ledger_for
 
     progress = Progress(Console(stderr=True))
     status = run_pytest(options, workers, progress)
@@ -35,7 +35,7 @@ def execute(options: Options, *, workers: str) -> int:
         return BAD_INPUT
     assay = read(options.out / RESULTS)
     _print_verdict(Console(), assay, progress.broken)
-    for remark in ledger_of(options.waivers).remarks(assay.cases, whole=options.whole):
+    for remark in ledger_for(options).remarks(assay.cases, whole=options.whole):
         Console().print(remark, highlight=False, markup=False, soft_wrap=True)
     return 0 if status == 0 and not progress.broken else 1
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from rocassay.harness.cases import Case, Value
 from rocassay.harness.ops import Op
@@ -88,40 +88,69 @@ class Function:
         return f"{run.__module__}:{getattr(run, '__qualname__', type(run).__name__)}"
 
 
-class Functions(Provider):
-    """A provider of functions by name of the op; of several for an op, the first one that offers a case runs it."""
+class Implementing(Protocol):
+    """What is known of something that runs cases of an op."""
+
+    @property
+    def offer(self) -> Offer:
+        """Which cases it claims to run."""
+        ...
+
+    @property
+    def native(self) -> bool:
+        """Whether it is a binary of the chip."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """File or module, and function."""
+        ...
+
+
+T = TypeVar("T", bound=Implementing)
+
+
+class Offering(Provider, Generic[T]):
+    """A provider that has implementations by name of the op; of several, the first one that offers a case runs it."""
+
+    def __init__(self, name: str, implementations: Mapping[str, Sequence[T]]) -> None:
+        self.name = name
+        self._implementations = implementations
+
+    def declines(self, op: Op, case: Case) -> str | None:
+        """No implementation of the op, or none that offers the case: then what the last of them says."""
+        reasons = [found.offer.declines(case) for found in self._implementations.get(op.name, ())]
+        if not reasons:
+            return f"{self.name} has no {op.name}"
+        return None if None in reasons else reasons[-1]
+
+    def native(self, op: Op, case: Case) -> bool:
+        """Whether what runs the case is a binary."""
+        return self.chosen(op, case).native
+
+    def source(self, op: Op, case: Case) -> str:
+        """Where what runs the case is defined."""
+        return self.chosen(op, case).source
+
+    def chosen(self, op: Op, case: Case) -> T:
+        """What runs the case, which is offered."""
+        return next(found for found in self._implementations[op.name] if found.offer.declines(case) is None)
+
+
+class Functions(Offering[Function]):
+    """A provider of functions by name of the op."""
 
     def __init__(
         self, name: str, functions: Mapping[str, Function | Sequence[Function]], distributions: Sequence[str] = ()
     ) -> None:
         """`distributions`: those whose versions belong into the records."""
-        self.name = name
-        self._functions = {op: (f,) if isinstance(f, Function) else tuple(f) for op, f in functions.items()}
+        super().__init__(name, {op: (f,) if isinstance(f, Function) else tuple(f) for op, f in functions.items()})
         self._distributions = tuple(distributions)
-
-    def declines(self, op: Op, case: Case) -> str | None:
-        """No function of the op, or none that offers the case: then what the first of them says."""
-        functions = self._functions.get(op.name, ())
-        reasons = [function.offer.declines(case) for function in functions]
-        if not reasons:
-            return f"{self.name} has no {op.name}"
-        return None if None in reasons else reasons[0]
-
-    def native(self, op: Op, case: Case) -> bool:
-        """Whether the function that runs the case is a binary."""
-        return self._function(op, case).native
 
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
         """Hand the tensors and scalars to the function."""
-        self._function(op, case).run(**arguments)
-
-    def source(self, op: Op, case: Case) -> str:
-        """Where the function is defined."""
-        return self._function(op, case).source
+        self.chosen(op, case).run(**arguments)
 
     def versions(self) -> dict[str, str]:
         """Versions of the distributions that were named."""
         return {name: importlib.metadata.version(name) for name in self._distributions}
-
-    def _function(self, op: Op, case: Case) -> Function:
-        return next(f for f in self._functions[op.name] if f.offer.declines(case) is None)
