@@ -33,7 +33,7 @@ _READS = {getattr(_TENSOR, name): f"Tensor.{name}" for name in ("cpu", "numpy", 
 _BY_MASK = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 """Indexing counts a boolean mask's true elements first, and only then."""
 
-_OTHERS_DEVICE = re.compile(r"\bto\((?:device=)?\w+\.device\b")
+_OTHERS_DEVICE = re.compile(r"\bto\((?:device=)?(?!torch\.)\w+\.device\b")
 """How a launcher moves a tensor to where another one lies."""
 
 _COPIES = frozenset({"_to_copy", "copy_"})
