@@ -58,7 +58,8 @@ def gather_dense(call: Call) -> None:
 ANOTHER = Gap(
     arches=("gfx950",), fp8s=("e4m3fnuz",), reason="e4m3fnuz is refused on a chip whose FP8 flavour is e4m3fn"
 )
-CHIP = "the kernel of the wheel is compiled for the chip"
+MISSING = Gap(params={"lengths": ("missing",)}, reason="no page of a request is missing")
+TALL = Gap(recipes=("tall",), reason="offsets of gathered rows have 32 bits: a request's lie within 2^31 elements")
 DENSE = "csrc/cache_kernels.cu"
 
 ADAPTERS = {
@@ -74,7 +75,7 @@ ADAPTERS = {
         Adapter(
             f"{COMMON}:dequantize_and_gather_k_cache",
             gather,
-            Offer(gaps=(ANOTHER, Gap(params={"lengths": ("missing",)}, reason="no page of a request is missing"))),
+            Offer(gaps=(ANOTHER, MISSING, TALL)),
             formats=lambda case: frozenset({case.fp8}),
         ),
     ),

@@ -31,9 +31,10 @@ def ragged(call: Call) -> None:
 
 
 def slots(call: Call) -> None:
-    """`compute_global_topk_ragged_indices_and_indptr`."""
+    """`compute_global_topk_ragged_indices_and_indptr`, which takes what belongs to a token to be contiguous."""
     build = call.function(f"{ROCM}:compute_global_topk_ragged_indices_and_indptr")
-    table = (call["token_to_req_indices"], call["block_table"], call["block_size"], call["is_valid_token"])
+    tokens = call.dense("token_to_req_indices"), call.dense("is_valid_token")
+    table = (tokens[0], call["block_table"], call["block_size"], tokens[1])
     flat, indptr, lens = build(call["topk_indices"], *table)
     kept(call["ragged"], flat, indptr)
     call["indptr"].copy_(indptr)
@@ -81,16 +82,37 @@ def unpack(call: Call) -> None:
     call["out"][: len(rows)].copy_(rows)
 
 
+FAR = Gap(recipes=("wide",), reason="offsets into index arrays have 32 bits: rows lie within 2^31 elements")
+
 ADAPTERS = {
-    "build_ragged_indices_from_dense": (Adapter(f"{SPARSE}:build_ragged_indices_from_dense", ragged),),
+    "build_ragged_indices_from_dense": (
+        Adapter(f"{SPARSE}:build_ragged_indices_from_dense", ragged, Offer(gaps=(FAR,))),
+    ),
     "compute_global_topk_ragged_indices_and_indptr": (
         Adapter(
             f"{ROCM}:compute_global_topk_ragged_indices_and_indptr",
             slots,
-            Offer(gaps=(Gap(params={"mode": ("strict",)}, reason="it keeps the holes of a row, and reads no width"),)),
+            Offer(
+                gaps=(
+                    FAR,
+                    Gap(params={"mode": ("strict",)}, reason="it keeps the holes of a row, and reads no width"),
+                    Gap(params={"rows": ("beyond",)}, reason="every position is one of the block table's"),
+                )
+            ),
         ),
     ),
-    "combine_topk_swa_indices": (Adapter(f"{ROCM}:combine_topk_swa_indices", combine),),
+    "combine_topk_swa_indices": (
+        Adapter(
+            f"{ROCM}:combine_topk_swa_indices",
+            combine,
+            Offer(
+                gaps=(
+                    FAR,
+                    Gap(params={"width": (0,)}, reason="layers without compressed keys build their lists elsewhere"),
+                )
+            ),
+        ),
+    ),
     "mla_paged_kv_metadata": (
         Adapter(
             f"{BACKENDS}.rocm_aiter_mla:_expand_page_indices_kernel",
