@@ -11,7 +11,7 @@ from rocassay.harness.providers.functions import Gap, Offer
 from rocassay.suites.providers.aiter.machine import OTHER_FLAVOUR
 
 
-def aiter() -> ModuleType:
+def installed() -> ModuleType:
     """The installed AITER; its HIP modules are compiled when they are first called."""
     import importlib
 
@@ -21,13 +21,13 @@ def aiter() -> ModuleType:
 def quantise_keys(call: Call) -> None:
     """`indexer_k_quant_and_cache`, unshuffled."""
     k = call.dense("k")
-    aiter().indexer_k_quant_and_cache(k, call["kv_cache"], call["slot_mapping"], k.shape[-1], call["scale_fmt"])
+    installed().indexer_k_quant_and_cache(k, call["kv_cache"], call["slot_mapping"], k.shape[-1], call["scale_fmt"])
 
 
 def gather_keys(call: Call) -> None:
     """`cp_gather_indexer_k_quant_cache`, unshuffled."""
     with call.staged("k_fp8") as codes, call.staged("k_fp8_scale") as scales:
-        aiter().cp_gather_indexer_k_quant_cache(
+        installed().cp_gather_indexer_k_quant_cache(
             call["kv_cache"], codes, scales, call.dense("block_table"), call.dense("cu_seqlen")
         )
 
@@ -36,7 +36,7 @@ def concat(call: Call) -> None:
     """`concat_and_cache_mla` of a dense cache."""
     kind = "auto" if call["kv_cache"].dtype == torch.bfloat16 else "fp8"
     rows = (call["kv_c"], call["k_pe"], call["kv_cache"], call["slot_mapping"])
-    aiter().concat_and_cache_mla(*rows, kind, call["scale"])
+    installed().concat_and_cache_mla(*rows, kind, call["scale"])
 
 
 def top_k_prefill(call: Call) -> None:
@@ -44,7 +44,7 @@ def top_k_prefill(call: Call) -> None:
     logits, starts, indices = call["logits"], call["row_starts"], call["indices"]
     with call.staged("indices") as found:
         given = (logits, starts, call["row_ends"], found, None, len(indices), *logits.stride())
-        aiter().top_k_per_row_prefill(*given)
+        installed().top_k_per_row_prefill(*given)
         found.copy_(torch.where(found < 0, found, found - starts[:, None]))
 
 
@@ -53,14 +53,14 @@ def top_k_decode(call: Call) -> None:
     logits, indices = call["logits"], call["indices"]
     with call.staged("indices") as found:
         given = (logits, call["next_n"], call["seq_lens"], found, len(indices), *logits.stride())
-        aiter().top_k_per_row_decode(*given)
+        installed().top_k_per_row_decode(*given)
 
 
 def reduce(call: Call) -> None:
     """`mla_reduce_v1`, whose LSE of rows without a part is +inf."""
     plan = (call["reduce_indptr"], call.get("reduce_final_map"), call["reduce_partial_map"])
     lse = call.get("final_lse")
-    aiter().mla_reduce_v1(call["partial_output"], call["partial_lse"], *plan, call["final_output"], lse)
+    installed().mla_reduce_v1(call["partial_output"], call["partial_lse"], *plan, call["final_output"], lse)
     if lse is not None:
         lse.masked_fill_(lse == torch.inf, -torch.inf)
 

@@ -66,10 +66,14 @@ def unrotate(call: Call) -> None:
         call.function(f"{SPARSE}:_fused_inverse_rope_gptj")(*rows, out=out)
 
 
+APART = Gap(
+    arches=("gfx950",), recipes=("far",), reason="on gfx950 offsets within a query have 32 bits: its heads lie together"
+)
+
 ADAPTERS = {
     "sparse_attn_prefill": (Adapter(f"{SPARSE}:rocm_sparse_attn_prefill", prefill),),
     "sparse_attn_decode": (
-        Adapter(f"{SPARSE}:rocm_sparse_attn_decode", decode, Offer(gaps=(OTHER_FLAVOUR,)), formats=flavour),
+        Adapter(f"{SPARSE}:rocm_sparse_attn_decode", decode, Offer(gaps=(OTHER_FLAVOUR, APART)), formats=flavour),
     ),
     "merge_attn_states": (Adapter(f"{OPS}.triton_merge_attn_states:merge_attn_states", merge),),
     "inverse_rope": (
