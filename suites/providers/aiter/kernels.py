@@ -120,6 +120,7 @@ ADAPTERS = {
             Offer(
                 gaps=(
                     Gap(params={"keys": (0,)}, reason="it rotates two tensors"),
+                    Gap(recipes=("apart",), reason="offsets have 32 bits: heads lie within 2^31 elements"),
                     Gap(params={"tensor": ("v4_attention", "v4_one_kept")}, reason="it rotates all lanes or half"),
                 )
             ),

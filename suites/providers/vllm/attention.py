@@ -66,21 +66,24 @@ def unrotate(call: Call) -> None:
         call.function(f"{SPARSE}:_fused_inverse_rope_gptj")(*rows, out=out)
 
 
-APART = Gap(
-    arches=("gfx950",), recipes=("far",), reason="on gfx950 offsets within a query have 32 bits: its heads lie together"
-)
+HEADS_TOGETHER = "offsets within a token have 32 bits: its heads lie within 2^31 elements"
+APART = Gap(recipes=("far", "apart"), reason=HEADS_TOGETHER)
+APART_IN_PLACE = Gap(recipes=("apart",), reason=HEADS_TOGETHER)
+APART_ON_GFX950 = Gap(arches=("gfx950",), recipes=("far",), reason=HEADS_TOGETHER)
 
 ADAPTERS = {
-    "sparse_attn_prefill": (Adapter(f"{SPARSE}:rocm_sparse_attn_prefill", prefill),),
+    "sparse_attn_prefill": (Adapter(f"{SPARSE}:rocm_sparse_attn_prefill", prefill, Offer(gaps=(APART,))),),
     "sparse_attn_decode": (
-        Adapter(f"{SPARSE}:rocm_sparse_attn_decode", decode, Offer(gaps=(OTHER_FLAVOUR, APART)), formats=flavour),
+        Adapter(
+            f"{SPARSE}:rocm_sparse_attn_decode", decode, Offer(gaps=(OTHER_FLAVOUR, APART_ON_GFX950)), formats=flavour
+        ),
     ),
     "merge_attn_states": (Adapter(f"{OPS}.triton_merge_attn_states:merge_attn_states", merge),),
     "inverse_rope": (
         Adapter(
             f"{SPARSE}:_fused_inverse_rope_gptj",
             unrotate,
-            Offer(gaps=(Gap(params={"dtype": ("fp16", "fp32")}, reason="it writes bf16 only"),)),
+            Offer(gaps=(Gap(params={"dtype": ("fp16", "fp32")}, reason="it writes bf16 only"), APART_IN_PLACE)),
         ),
     ),
 }
