@@ -42,9 +42,9 @@ def slots(call: Call) -> None:
 
 
 def combine(call: Call) -> None:
-    """`combine_topk_swa_indices` of the ROCm model."""
+    """`combine_topk_swa_indices` of the ROCm model, which takes what belongs to a request to be contiguous."""
     build = call.function(f"{ROCM}:combine_topk_swa_indices")
-    chunk = (call["topk_indices"], call["query_start_loc"], call["seq_lens"], call["gather_lens"])
+    chunk = (call["topk_indices"], *map(call.dense, ("query_start_loc", "seq_lens", "gather_lens")))
     shape = {name: call[name] for name in ("window_size", "compress_ratio", "topk", "M", "N")}
     image = {"left_visible": call.get("image_left"), "right_visible": call.get("image_right")}
     rows, lens = build(*chunk, **shape, max_image_tokens=call.get("max_image_tokens") or 0, **image)
