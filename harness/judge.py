@@ -20,6 +20,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
+from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults.fault import Fault
 from rocassay.harness.gates import customary
 from rocassay.harness.gates.verdict import Verdict
@@ -39,6 +40,10 @@ from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
 
 DIGESTS = "digests.json"
 """File beside the shipped ops' declarations that pins the digests of their inputs."""
+
+
+class Declined(RocassayError):
+    """A probe asks for a case that the provider does not offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,7 @@ class Judge:
             expectations=prepared.expectations,
             placed=run.placed,
             trace=run.trace,
-            rerun=lambda other, operands: _Run(op, implementation)(other, operands),
+            rerun=lambda other, operands: self._rerun(op, other, operands, implementation),
             second=lambda: _second(op.name, shared(case)),
             relaunch=run.again,
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
@@ -231,6 +236,12 @@ class Judge:
             produced=digest_of(outputs),
         )
 
+    def _rerun(self, op: Op, case: Case, operands: Operands, implementation: Implementation) -> dict[str, torch.Tensor]:
+        """Outputs on other operands, possibly of another case; Declined where the provider does not offer that one."""
+        if declined := self.provider.declines(op, case):
+            raise Declined(declined)
+        return _Run(op, implementation)(case, operands)
+
     def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:
         """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
         worth = self.tier == "nightly" or op.probed(case)
@@ -246,7 +257,10 @@ class Judge:
         for probe in probes:
             if red and not self.thorough:
                 break
-            found.append(probe.check(seen))
+            try:
+                found.append(probe.check(seen))
+            except Declined as why:
+                found.append(Verdict.not_applicable(probe.name, f"it takes a case that is not offered: {why}"))
             red = red or not found[-1].passed
         return found
 
