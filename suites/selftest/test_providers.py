@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +15,10 @@ import torch
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case
 from rocassay.harness.engines.interpreter import InterpreterEngine
+from rocassay.harness.inputs import Operands
 from rocassay.harness.judge import Judge
 from rocassay.harness.ops import Op, register
+from rocassay.harness.probes.metamorphic import Invariance, Transformed
 from rocassay.harness.providers import BadProvider, Function, Functions, Gap, Offer, Provider, UnknownProvider, provider
 from rocassay.harness.results import CaseRecord, Status, read
 from rocassay.suites.selftest.children import Children
@@ -170,3 +173,15 @@ def test_a_run_expects_what_the_provider_offers_and_nothing_else(children: Child
         (OTHER_BLOCK_SIZE, Status.PASSED, True),
     }
     assert assay.headers[0].expected == ()
+
+
+def test_a_probe_that_takes_a_case_beyond_the_offer_does_not_apply(registry: None):
+    def elsewhere(case: Case, operands: Operands) -> Transformed:
+        return replace(case, block_size=16), operands, lambda outputs: outputs
+
+    register(toy_op(probes=(Invariance("page-size", elsewhere, "pages do not matter"),)))
+    for offer, applies in ((Offer(), True), (Offer(block_sizes=(1,)), False)):
+        found = judged(Functions("mine", {"toy": Function(double, offer)}))
+        (probe,) = [check for check in found.checks if check.name == "page-size"]
+        assert (found.status, probe.applicable) == (Status.PASSED, applies)
+    assert probe.detail.endswith("a case that is not offered: block size 16 is not among 1")
