@@ -22,10 +22,10 @@ from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import Fault, fault_named
 from rocassay.harness.isolation.deaths import death_of, sweep
 from rocassay.harness.isolation.guard import Guard, unkept
-from rocassay.harness.judge import Judge, blank_record
-from rocassay.harness.ops import expected_cells, select_cases
+from rocassay.harness.judge import Judge, blank_record, unfit
+from rocassay.harness.ops import expected_cells, op_named, select_cases
 from rocassay.harness.options import RESULTS, Options
-from rocassay.harness.providers import provider
+from rocassay.harness.providers import Provider, provider
 from rocassay.harness.results import (
     GREEN,
     Assay,
@@ -42,7 +42,7 @@ from rocassay.harness.results import (
     set_aside_cut_tail,
     summary,
 )
-from rocassay.harness.waivers import ledger_of
+from rocassay.harness.waivers import Ledger, ledger_of
 
 if TYPE_CHECKING:
     from rocassay.harness.sharding import Plan
@@ -67,17 +67,39 @@ def _cells(options: Options) -> tuple[Cell, ...]:
     """Cells of the expected-to-run matrix that this run has to fill."""
     if options.cases or not options.judges:
         return ()
-    chosen = chosen_engine(options.engine)
+    chosen, nobodys = chosen_engine(options.engine), _unclaimed(options)
     wanted = expected_cells(chosen.name, options.selection())
     # The GPU of this machine, or its absence, says nothing of those of a cluster.
     anywhere = bool(options.ray) and chosen.device.type != "cpu"
-    return tuple(cell for cell in wanted if anywhere or chosen.stands_for(cell.arch))
+    wanted = (cell for cell in wanted if anywhere or chosen.stands_for(cell.arch))
+    return tuple(cell for cell in wanted if _place(cell) not in nobodys)
+
+
+def _unclaimed(options: Options) -> frozenset[tuple[str, str, str, int]]:
+    """Places of cells whose cases the provider does not offer, or offers on another kind of machine only.
+
+    A cell without any case is none of them: that a declared case was lost is nobody's claim.
+    """
+    who, engine = provider_of(options), chosen_engine(options.engine)
+    cases = select_cases(options.tier_name, options.selection(), options.seed_range)
+    claimed = {_place(case) for case in cases if _claims(who, engine, case)}
+    return frozenset(place for case in cases if (place := _place(case)) not in claimed)
+
+
+def _claims(who: Provider, engine: Engine, case: Case) -> bool:
+    op = op_named(case.op)
+    return who.declines(op, case) is None and unfit(who, op, engine, case) is None
 
 
 def is_expected(record: CaseRecord, options: Options) -> bool:
     """Whether the matrix lists the record's cell, so that not running it is a failure."""
     cell = Cell(op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine)
-    return cell in _cells(options)
+    return record.offered and cell in _cells(options)
+
+
+def provider_of(options: Options) -> Provider:
+    """The provider that was asked for, with the source that was named."""
+    return provider(options.provider, options.source)
 
 
 def make_judge(
@@ -88,7 +110,12 @@ def make_judge(
     `limits`: of the calibration; by default they are read from the options' file.
     """
     chosen, limits = chosen_engine(options.engine), limits or tightened_limits(options)
-    return Judge(provider(options.provider), chosen, options.tier_name, run_id, guard or Guard(), limits)
+    return Judge(provider_of(options), chosen, options.tier_name, run_id, guard or Guard(), limits)
+
+
+def ledger_for(options: Options) -> Ledger:
+    """What is known to fail: the waivers that were given, and the divergences that the provider brings."""
+    return ledger_of(options.waivers, provider_of(options).divergences)
 
 
 def record_of(judge: Judge, case: Case, fault: Fault | None = None) -> CaseRecord:
@@ -129,7 +156,7 @@ def complaint(record: CaseRecord, options: Options) -> str:
 
 def header_of(options: Options, **asked: Any) -> RunHeader:
     """The first line of a run: what was `asked` of it, by which command and when, and everything that computes it."""
-    chosen = chosen_engine(options.engine)
+    chosen, whose = chosen_engine(options.engine), provider_of(options)
     described = chosen.describe()
     asked.setdefault("device", described.get("device", ""))
     return RunHeader(
@@ -137,8 +164,9 @@ def header_of(options: Options, **asked: Any) -> RunHeader:
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         tier=options.tier,
         provider=options.provider,
+        tree=options.source,
         engine=chosen.name,
-        versions={**versions(), **{k: v for k, v in described.items() if k != "device"}},
+        versions={**versions(), **{k: v for k, v in described.items() if k != "device"}, **whose.versions()},
         commit=commit(),
         **asked,
     )
@@ -158,8 +186,8 @@ class Controller:
         self._peaks: dict[int | str, int] = {}
         self._start = time.perf_counter()
         self._engine = chosen_engine(options.engine)
-        provider(options.provider)
-        self._ledger = ledger_of(options.waivers)
+        self._provider = provider_of(options)
+        self._ledger = ledger_for(options)
         every = select_cases(options.tier_name, options.selection(), options.seed_range) if options.judges else []
         self._cases = [case for case in every if plan is None or (str(case), "") in plan.mine]
         self._expected = self._expected_of(every)
@@ -218,6 +246,7 @@ class Controller:
         """The earlier part, if this command asks for the same run; ResultsError names the first difference."""
         asked = {
             "provider": self.options.provider,
+            "tree": self.options.source,
             "engine": self._engine.name,
             "tier": self.options.tier,
             "planned": len(self._cases),
@@ -290,7 +319,7 @@ class Controller:
     def unjudged(self, case: Case, injected: str, status: Status, reason: str, **seen: Any) -> CaseRecord:
         """The record of work that no judge came to the end of; `injected` names its fault, `seen` fills fields in."""
         fault = fault_named(injected) if injected else None
-        who, tier = self.options.provider, self.options.tier
+        who, tier = self._provider, self.options.tier
         blank = blank_record(case, fault, self.run_id, who, self._engine, tier, status, reason)
         record = blank.model_copy(update=seen)
         return verdict_of(fault, record) if fault else record

@@ -20,6 +20,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
+from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults.fault import Fault
 from rocassay.harness.gates import customary
 from rocassay.harness.gates.verdict import Verdict
@@ -39,6 +40,10 @@ from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
 
 DIGESTS = "digests.json"
 """File beside the shipped ops' declarations that pins the digests of their inputs."""
+
+
+class Declined(RocassayError):
+    """A probe asks for a case that the provider does not offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +151,9 @@ class Judge:
     def __call__(self, case: Case, fault: Fault | None = None) -> CaseRecord:
         """The record of one case, with a fault injected if one is given."""
         op = op_named(case.op)
-        blocked = self.engine.unavailable(case.arch, case.fp8) or self.provider.unavailable(op, case)
-        if blocked:
+        if declined := self.provider.declines(op, case):
+            return self._record(case, fault, Status.NOT_RUN, declined, offered=False)
+        if blocked := self._blocked(op, case):
             return self._record(case, fault, Status.NOT_RUN, blocked)
         try:
             record = self._guarded(op, case, fault)
@@ -158,6 +164,12 @@ class Judge:
                 gc.collect()  # frames that were left in a hurry hold on to each other and to the case's memory
             self.engine.release()
         return record
+
+    def _blocked(self, op: Op, case: Case) -> str | None:
+        """Why a case that the provider offers cannot run here, in words, or None."""
+        if why := self.engine.unavailable(case.arch, case.fp8) or unfit(self.provider, op, self.engine, case):
+            return why
+        return self.provider.unavailable(op, case)
 
     def lost(self) -> str | None:
         """Why nothing can be judged in this process any more, in words; None while all is well."""
@@ -193,7 +205,7 @@ class Judge:
             expectations=prepared.expectations,
             placed=run.placed,
             trace=run.trace,
-            rerun=lambda other, operands: _Run(op, implementation)(other, operands),
+            rerun=lambda other, operands: self._rerun(op, other, operands, implementation),
             second=lambda: _second(op.name, shared(case)),
             relaunch=run.again,
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
@@ -224,6 +236,12 @@ class Judge:
             produced=digest_of(outputs),
         )
 
+    def _rerun(self, op: Op, case: Case, operands: Operands, implementation: Implementation) -> dict[str, torch.Tensor]:
+        """Outputs on other operands, possibly of another case; Declined where the provider does not offer that one."""
+        if declined := self.provider.declines(op, case):
+            raise Declined(declined)
+        return _Run(op, implementation)(case, operands)
+
     def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:
         """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
         worth = self.tier == "nightly" or op.probed(case)
@@ -239,7 +257,10 @@ class Judge:
         for probe in probes:
             if red and not self.thorough:
                 break
-            found.append(probe.check(seen))
+            try:
+                found.append(probe.check(seen))
+            except Declined as why:
+                found.append(Verdict.not_applicable(probe.name, f"it takes a case that is not offered: {why}"))
             red = red or not found[-1].passed
         return found
 
@@ -258,7 +279,7 @@ class Judge:
             yield Verdict("inputs-digest", same, detail, reason="inputs are bit-identical on every machine")
 
     def _record(self, case: Case, fault: Fault | None, status: Status, reason: str, **more: Any) -> CaseRecord:
-        who = self.provider.name
+        who = self.provider
         record = blank_record(case, fault, self.run_id, who, self.engine, self.tier, status, reason, **more)
         if self.limits is None:
             return record
@@ -269,7 +290,7 @@ def blank_record(
     case: Case,
     fault: Fault | None,
     run_id: str,
-    provider: str,
+    provider: Provider,
     engine: Engine,
     tier: str,
     status: Status,
@@ -277,6 +298,7 @@ def blank_record(
     **more: Any,
 ) -> CaseRecord:
     """A record that identifies the work and what computed it; `more` fills in what was seen."""
+    offered = bool(more.get("offered", True))
     return CaseRecord(
         run_id=run_id,
         case=str(case),
@@ -287,13 +309,14 @@ def blank_record(
         params=dict(case.params),
         recipe=case.recipe,
         seed=case.seed,
-        provider=provider,
+        provider=provider.name,
         engine=engine.name,
+        source=provider.source(op_named(case.op), case) if offered else "",
         tier=tier,
         fault=fault.name if fault else None,
         status=status,
         reason=reason,
-        versions=versions(),
+        versions={**versions(), **provider.versions()},
         device=_device(engine),
         commit=commit(),
         repro=repro_command(case, provider, engine.name, fault),
@@ -306,9 +329,20 @@ def _device(engine: Engine) -> str:
     return engine.describe().get("device", "")
 
 
-def repro_command(case: Case, provider: str, engine: str, fault: Fault | None = None) -> str:
+def unfit(provider: Provider, op: Op, engine: Engine, case: Case) -> str | None:
+    """Why the engine is of another kind than the provider's implementation needs, in words, or None."""
+    target = engine.target(case.arch)
+    if provider.native(op, case) and not (engine.device.type == "cuda" and target.backend == "hip"):
+        return f"{op.name} of {provider.name} is a binary of the chip: only a ROCm device runs it"
+    if target.backend == "cuda" and (lacking := provider.formats(op, case) - target.native_fp8):
+        return f"{op.name} of {provider.name} is compiled for {min(lacking)}, which this device cannot convert"
+    return None
+
+
+def repro_command(case: Case, provider: Provider, engine: str, fault: Fault | None = None) -> str:
     """Command that judges the case again."""
-    options = "" if provider == "rocassay" else f" --provider {provider}"
+    options = "" if provider.name == "rocassay" else f" --provider {provider.name}"
+    options += f" --source {shlex.quote(provider.origin)}" if provider.origin else ""
     options += f" --fault {fault.name}" if fault else ""
     return f"rocassay repro '{case}' --engine {engine}{options}"
 

@@ -48,6 +48,8 @@ class Options:
     faults: tuple[str, ...] = ()
     suites: tuple[str, ...] = SUITE_NAMES
     provider: str = "rocassay"
+    source: str = ""
+    """Where the provider's code lies: an installed distribution's folder, an unpacked tree or a wheel."""
     engine: str = ""
     tier: str = "quick"
     seed: int | None = None
@@ -157,6 +159,7 @@ class Options:
             ("fault", self.faults),
             ("suite", self.suites),
             ("provider", [self.provider]),
+            ("source", [self.source] if self.source else []),
             ("engine", [self.engine] if self.engine else []),
             ("tier", [self.tier]),
             ("seed", [] if self.seed is None else [self.seed]),

@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         kind = int if name == "block-size" else str
         group.addoption(f"--rocassay-{name}", action="append", default=[], type=kind, help=text)
     group.addoption("--rocassay-provider", default="rocassay", help="whose implementation is judged")
+    group.addoption("--rocassay-source", default="", help="folder or wheel that holds the provider's code")
     group.addoption("--rocassay-engine", default="", help="what executes it; default: the GPU, else the interpreter")
     group.addoption("--rocassay-tier", default="quick", help="quick, full or nightly")
     group.addoption("--rocassay-seed", default=None, type=int, help="seed of all inputs instead of each case's own")
@@ -101,6 +102,7 @@ def _options(config: pytest.Config) -> Options:
         faults=tuple(get("--rocassay-fault")),
         suites=tuple(get("--rocassay-suite")) or SUITE_NAMES,
         provider=get("--rocassay-provider"),
+        source=get("--rocassay-source"),
         engine=get("--rocassay-engine"),
         tier=get("--rocassay-tier"),
         seed=get("--rocassay-seed"),
@@ -267,9 +269,10 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
     from rocassay.harness.waivers import ledger_of
 
     options = request.config.stash[_OPTIONS]
+    known = ledger_of(options.waivers, _judge.provider.divergences)
 
     def run(case: Case) -> None:
-        record = ledger_of(options.waivers).applied(record_of(_judge, case))
+        record = known.applied(record_of(_judge, case))
         _leave_if_lost(_judge, request.config)
         _send(request.node, record)
         if record.status is Status.NOT_RUN and not is_expected(record, options):

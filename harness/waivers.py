@@ -41,6 +41,9 @@ from rocassay.harness.results import CaseRecord, Check, Model, Status
 WAIVERS = "waivers.json"
 """Name of the ledger beside the declarations of a package."""
 
+DIVERGENCES = "divergences.json"
+"""Name of the ledger beside the adapters of a provider of another project's kernels."""
+
 EXPIRED = "waiver"
 """Check that fails in the record by which an entry expires."""
 
@@ -198,13 +201,17 @@ _ENTRIES: TypeAdapter[tuple[Waiver, ...]] = TypeAdapter(tuple[Waiver, ...])
 
 
 @functools.lru_cache(maxsize=4)
-def ledger_of(files: tuple[str, ...] = ()) -> Ledger:
-    """Entries of all packages that declare ops, and of the files; BadWaiver names file, entry and rule."""
+def ledger_of(files: tuple[str, ...] = (), adapters: str = "") -> Ledger:
+    """Entries of all packages that declare ops, of a provider's package of adapters, and of the files.
+
+    Raises BadWaiver, which names file, entry and rule.
+    """
     entries: list[Waiver] = []
-    for package in suite_packages():
-        shipped = resources.files(package) / WAIVERS
+    packages = [*((package, WAIVERS) for package in suite_packages()), *([(adapters, DIVERGENCES)] if adapters else [])]
+    for package, name in packages:
+        shipped = resources.files(package) / name
         if shipped.is_file():
-            entries += _parsed(f"{package}/{WAIVERS}", shipped.read_text(encoding="utf-8"))
+            entries += _parsed(f"{package}/{name}", shipped.read_text(encoding="utf-8"))
     for file in files:
         try:
             entries += _parsed(file, Path(file).read_text(encoding="utf-8"))

@@ -37,7 +37,13 @@ Ops = Annotated[list[str] | None, typer.Option("--op", help="Only this op (repea
 Arches = Annotated[list[str] | None, typer.Option("--arch", help="Only this gfx architecture (repeatable).")]
 Fp8s = Annotated[list[str] | None, typer.Option("--fp8", help="Only this FP8 flavour (repeatable).")]
 Blocks = Annotated[list[int] | None, typer.Option("--block-size", help="Only this block size (repeatable).")]
-Provider = Annotated[str, typer.Option("--provider", help="Whose implementation: rocassay, torch, or an entry point.")]
+Provider = Annotated[
+    str, typer.Option("--provider", help="Whose implementation: rocassay, torch, vllm, aiter, or an entry point.")
+]
+Source = Annotated[
+    str,
+    typer.Option("--source", help="Where its code lies: an unpacked tree or a wheel. [default: what is installed]"),
+]
 EngineName = Annotated[
     str, typer.Option("--engine", help="interpreter, isa or device. [default: the GPU, else interpreter]")
 ]
@@ -91,6 +97,7 @@ def run(
     fp8: Fp8s = None,
     block_size: Blocks = None,
     provider: Provider = "rocassay",
+    source: Source = "",
     engine: EngineName = "",
     tier: TierName = "quick",
     seed: Seed = None,
@@ -121,6 +128,7 @@ def run(
         block_size,
         cases=tuple(case or ()),
         provider=provider,
+        source=source,
         engine=engine,
         tier=tier,
         seed=seed,
@@ -238,6 +246,7 @@ def fuzz(
         float | None, typer.Option("--seconds", min=0, help="Seconds that each op is searched. [default: no limit]")
     ] = None,
     provider: Provider = "rocassay",
+    source: Source = "",
     engine: EngineName = "",
     waivers: Waivers = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
@@ -255,7 +264,7 @@ def fuzz(
     from rocassay.harness.cli import fuzzing
 
     options = Options(
-        ops=tuple(op or ()), provider=provider, engine=engine, tier="full", waivers=tuple(waivers or ()),
+        ops=tuple(op or ()), provider=provider, source=source, engine=engine, tier="full", waivers=tuple(waivers or ()),
         case_timeout=case_timeout, case_memory=case_memory,
     )  # fmt: skip
     wanted = fuzzing.Wanted(
@@ -269,6 +278,7 @@ def fuzz(
 def repro(
     case: Annotated[str, typer.Argument(help="Case id, as printed by a run or a report.")],
     provider: Provider = "rocassay",
+    source: Source = "",
     engine: EngineName = "",
     fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
     calibration: CalibrationFile = "",
@@ -277,7 +287,7 @@ def repro(
     """Judge one case again and show every gate and probe."""
     from rocassay.harness.cli.showing import reproduce
 
-    options = Options(provider=provider, engine=engine, tier="full", calibration=calibration)
+    options = Options(provider=provider, source=source, engine=engine, tier="full", calibration=calibration)
     raise typer.Exit(reproduce(case, options, fault=fault, as_json=json_))
 
 

@@ -27,7 +27,7 @@ def execute(options: Options, *, workers: str) -> int:
     """Run the suites under pytest with progress; print the verdict; exit code 0 iff green."""
     options.checked()
     assert options.out is not None
-    from rocassay.harness.waivers import ledger_of
+    from rocassay.harness.controller import ledger_for
 
     broken, red = "", False
     if options.ray:
@@ -43,7 +43,7 @@ def execute(options: Options, *, workers: str) -> int:
         broken, red = progress.broken, status != 0
     assay = read(options.out / RESULTS)
     _print_verdict(Console(), assay, broken)
-    for remark in ledger_of(options.waivers).remarks(assay.cases, whole=options.whole):
+    for remark in ledger_for(options).remarks(assay.cases, whole=options.whole):
         Console().print(remark, highlight=False, markup=False, soft_wrap=True)
     return 1 if red or broken or assay.red_reasons() else 0
 

@@ -80,7 +80,7 @@ def _providers() -> Iterator[str]:
             found = provider(name)
         except (RocassayError, ImportError):
             continue
-        if any(found.unavailable(op, case) is None for op, case in first):
+        if any(found.declines(op, case) is None and found.unavailable(op, case) is None for op, case in first):
             yield name
 
 

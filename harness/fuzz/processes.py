@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import chosen_engine, make_judge
+from rocassay.harness.controller import chosen_engine, ledger_for, make_judge, provider_of
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.fuzz.search import Budget, Mistake, Search, Searched, Watcher
 from rocassay.harness.isolation.deaths import sweep, told, trace_of
@@ -25,7 +25,6 @@ from rocassay.harness.judge import Judge, blank_record
 from rocassay.harness.ops import discover, op_named
 from rocassay.harness.options import Options
 from rocassay.harness.results import CaseRecord
-from rocassay.harness.waivers import ledger_of
 
 MOST_DEATHS = 25
 """Processes that the search of one op may lose: each costs the seconds of a start."""
@@ -61,7 +60,7 @@ def search_here(job: Job, watcher: Watcher) -> Searched:
 
 
 def _search(job: Job, judge: Judge, watcher: Watcher) -> Searched:
-    ledger = ledger_of(job.options.waivers)
+    ledger = ledger_for(job.options)
     search = Search(op_named(job.op), lambda case: ledger.applied(judge(case)), watcher, job.known)
     return search(job.budget, job.seed, job.out)
 
@@ -177,5 +176,5 @@ def _crashed(running: _Running) -> CaseRecord:
     death = told(job.op, running.process.exitcode, trace.read_text(errors="replace") if trace.exists() else "")
     engine = chosen_engine(options.engine)
     case = Case.parse(running.at)
-    record = blank_record(case, None, "", options.provider, engine, options.tier, death.status, death.reason)
-    return ledger_of(options.waivers).applied(record)
+    record = blank_record(case, None, "", provider_of(options), engine, options.tier, death.status, death.reason)
+    return ledger_for(options).applied(record)

@@ -13,7 +13,13 @@ _FOREIGN = (Path(torch.__file__).parent.as_posix(), Path(__file__).parent.as_pos
 
 def place() -> str:
     """`file:line` of the innermost frame that belongs to neither torch nor the probes."""
+    file, line = origin()
+    return f"{Path(file).name}:{line}"
+
+
+def origin() -> tuple[str, int]:
+    """Whole path and line of that frame."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back and frame.f_code.co_filename.startswith(_FOREIGN):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return frame.f_code.co_filename, frame.f_lineno

@@ -10,6 +10,8 @@ between host and device. On a device torch itself is asked, too: its sync debug 
 from __future__ import annotations
 
 import contextlib
+import linecache
+import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rocassay.harness.gates.verdict import Verdict
-from rocassay.harness.probes.callers import place
+from rocassay.harness.probes.callers import origin, place
 from rocassay.harness.probes.probe import Observation
 from rocassay.harness.probes.watching import Watch
 
@@ -30,6 +32,9 @@ _READS = {getattr(_TENSOR, name): f"Tensor.{name}" for name in ("cpu", "numpy", 
 
 _BY_MASK = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 """Indexing counts a boolean mask's true elements first, and only then."""
+
+_OTHERS_DEVICE = re.compile(r"\bto\((?:device=)?(?!torch\.)\w+\.device\b")
+"""How a launcher moves a tensor to where another one lies."""
 
 _COPIES = frozenset({"_to_copy", "copy_"})
 
@@ -112,11 +117,17 @@ class _Spoken(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = _READS.get(func)
-        if func is _TENSOR.to and _names_the_cpu([*args[1:], *(kwargs or {}).values()]):
+        if func is _TENSOR.to and _names_the_cpu([*args[1:], *(kwargs or {}).values()]) and not _of_a_tensor():
             name = "Tensor.to the CPU"
         if name:
             self._syncs.append(f"{name} at {place()}")
         return func(*args, **(kwargs or {}))
+
+
+def _of_a_tensor() -> bool:
+    """Whether the device is taken from a tensor, and so is the CPU only where there is no other: `x.to(y.device)`."""
+    file, line = origin()
+    return _OTHERS_DEVICE.search(linecache.getline(file, line)) is not None
 
 
 def _names_the_cpu(values: Sequence[Any]) -> bool:

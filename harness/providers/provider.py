@@ -1,54 +1,73 @@
 """Providers: whose implementation is judged."""
-# ruff: noqa: ARG002 (a provider may ignore what the protocol offers)
+# ruff: noqa: ARG002 (a provider may ignore what the contract offers)
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from rocassay.harness.cases import Case
-from rocassay.harness.errors import RocassayError
 from rocassay.harness.ops import Op
 
-ENTRY_POINTS = "rocassay.providers"
-"""Entry-point group of providers from other distributions: name -> a Provider object or class."""
 
+class Provider:
+    """Maps an op to a callable and calls it in the op's own terms; a provider of one's own writes `call`.
 
-class UnknownProvider(RocassayError, KeyError):
-    """No provider of that name is known."""
+    By default everything is offered, runs everywhere and has nothing to say of itself.
+    """
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    name: str = ""
+    """Name by which it is asked for."""
+    origin: str = ""
+    """What `--source` named; empty where the provider was not told where its code lies."""
+    divergences: str = ""
+    """Package whose ledger of known divergences applies to this provider; empty for none."""
 
+    def declines(self, op: Op, case: Case) -> str | None:
+        """Why the case is no part of what this provider claims to do, or None.
 
-class Provider(Protocol):
-    """Maps an op to a callable and calls it in the op's own terms."""
-
-    name: str
+        A case that is declined is recorded as `not run` with this reason, and nothing expects it to run.
+        """
+        return None
 
     def unavailable(self, op: Op, case: Case) -> str | None:
-        """Why this provider cannot run the case, or None."""
-        ...
+        """Why this provider cannot run a case here that it does offer, or None.
+
+        Such a case is recorded as `not run`, and is red where the expected-to-run matrix lists its cell.
+        """
+        return None
+
+    def native(self, op: Op, case: Case) -> bool:
+        """Whether the case is run by a binary of the chip, so that only a ROCm device can run it."""
+        return False
+
+    def formats(self, op: Op, case: Case) -> frozenset[str]:
+        """FP8 formats that the implementation converts by instructions, which a CUDA device has to have natively."""
+        return frozenset()
 
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         """Run the op on guarded tensors; outputs are written in place.
 
-        `module`, if given, replaces the shipped launcher's module (a source fault).
+        `variant` holds what the dispatcher decided for the shipped kernel; `module`, if given, replaces the shipped
+        launcher's module (a source fault). Others may ignore both.
         """
-        ...
+        raise NotImplementedError(f"provider {self.name!r} has no `call`")
+
+    def source(self, op: Op, case: Case) -> str:
+        """File and function that run the case, for the record; empty where nobody says."""
+        return ""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what implements the ops, by distribution, beside those of the machine's own."""
+        return {}
 
 
-class Shipped:
+class Shipped(Provider):
     """The kernels of this package."""
 
     name = "rocassay"
-
-    def unavailable(self, op: Op, case: Case) -> str | None:
-        """Every op has a shipped kernel."""
-        return None
 
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         """Call the launcher with the dispatcher's variant."""
@@ -57,36 +76,11 @@ class Shipped:
         launcher(**arguments, variant=variant)
 
 
-class TorchPeer:
+class TorchPeer(Provider):
     """Plain torch with the kernels' rounding points: a provider like any other."""
 
     name = "torch"
 
-    def unavailable(self, op: Op, case: Case) -> str | None:
-        """Every op has a peer."""
-        return None
-
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         """Call the peer; it takes no variant."""
         op.peer(case, arguments)
-
-
-_SHIPPED: dict[str, Callable[[], Provider]] = {"rocassay": Shipped, "torch": TorchPeer}
-
-
-def provider_names() -> tuple[str, ...]:
-    """Providers that are known here, shipped or by entry point; whether they can run anything is another question."""
-    points = (point.name for point in importlib.metadata.entry_points(group=ENTRY_POINTS))
-    return tuple(dict.fromkeys([*_SHIPPED, *points]))
-
-
-def provider(name: str) -> Provider:
-    """The provider called `name`, shipped or by entry point; UnknownProvider lists those that exist."""
-    if name in _SHIPPED:
-        return _SHIPPED[name]()
-    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    if name not in points:
-        known = ", ".join([*_SHIPPED, *points])
-        raise UnknownProvider(f"no provider is called {name!r}; known: {known}")
-    found: Any = points[name].load()
-    return found() if isinstance(found, type) else found

@@ -102,9 +102,10 @@ class Assay:
         return [f"fault {fault} is seen by no case of {op} at block size {size}" for fault, op, size in blind_spots]
 
     def _may_be_absent(self, record: CaseRecord) -> bool:
-        """Whether the record was not run and the matrix does not ask for it."""
+        """Whether the record was not run, and its provider does not offer it or the matrix does not ask for it."""
         cell = Cell(op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine)
-        return record.status is Status.NOT_RUN and not any(cell in header.expected for header in self.headers)
+        wanted = record.offered and any(cell in header.expected for header in self.headers)
+        return record.status is Status.NOT_RUN and not wanted
 
     def red_reasons(self) -> list[str]:
         """Every reason, in words, for which the verdict is red; empty means green."""

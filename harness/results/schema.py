@@ -168,6 +168,11 @@ class CaseRecord(Model):
     """Whose implementation was judged."""
     engine: str
     """What executed it."""
+    source: str = ""
+    """File or module, and function, that implements it, where the provider says."""
+    offered: bool = True
+    """Whether the provider claims to run the case at all; one that it does not offer is `not run`, and nothing expects
+    it."""
     tier: str
     """quick, full or nightly."""
     fault: str | None = None
@@ -286,6 +291,8 @@ class RunHeader(Model):
     """quick, full or nightly."""
     provider: str
     """Whose implementation is judged."""
+    tree: str = ""
+    """What `--source` named: the distribution, unpacked tree or wheel that holds the implementation."""
     engine: str
     """What executes it."""
     expected: tuple[Cell, ...] = ()

@@ -23,9 +23,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'rocassay' has no attribute {name!r}")
 
 
-def judge(case: str, *, provider: str = "rocassay", engine: str = "", fault: str = "") -> CaseRecord:
+def judge(case: str, *, provider: str = "rocassay", source: str = "", engine: str = "", fault: str = "") -> CaseRecord:
     """Judge one case by its id and return the record: status, every gate and probe, the first wrong coordinate.
 
+    source: an unpacked tree or a wheel that holds the provider's code; by default what is installed.
     engine: "interpreter", "isa" or "device"; by default the GPU where there is one. fault: inject this defect first.
     Raises RocassayError for an id, provider, engine or fault that does not exist.
     """
@@ -37,7 +38,7 @@ def judge(case: str, *, provider: str = "rocassay", engine: str = "", fault: str
 
     parsed = Case.parse(case)
     discover()
-    chosen = make_judge(Options(provider=provider, engine=engine, tier="full").checked())
+    chosen = make_judge(Options(provider=provider, source=source, engine=engine, tier="full").checked())
     return chosen(parsed, fault_named(fault) if fault else None)
 
 

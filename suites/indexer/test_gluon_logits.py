@@ -14,6 +14,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.engines.interpreter import InterpreterEngine
 from rocassay.harness.judge import Judge
 from rocassay.harness.ops import Op
+from rocassay.harness.providers import Provider
 from rocassay.harness.results import Status
 from rocassay.kernels.common.tensors import byte_view
 from rocassay.kernels.indexer.dispatch import DISPATCH, LogitsVariant, logits_variant
@@ -42,15 +43,12 @@ def on_hardware(case: Case) -> LogitsVariant:
     )
 
 
-class Gluon:
+class Gluon(Provider):
     """The translated kernel as a provider: launched as the launcher does on hardware."""
 
     name = "gluon-as-triton"
 
-    # ruff: noqa: ARG002, D102 (a provider may ignore what the protocol offers, and says there what it does)
-    def unavailable(self, op: Op, case: Case) -> str | None:
-        return None
-
+    # ruff: noqa: ARG002, D102 (a provider may ignore what the contract offers, and says there what it does)
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:
         variant = on_hardware(case)
         assert variant.kernel == "gluon"

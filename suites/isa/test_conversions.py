@@ -341,3 +341,28 @@ def test_half_precision_arithmetic_is_rounded_once(name: str) -> None:
     text = f"v_{name}_f16_sdwa v0, v1, v2 dst_sel:WORD_1 dst_unused:UNUSED_PAD src0_sel:WORD_0 src1_sel:WORD_1"
     got = result(run(text, lanes_of(values)), 0, 300)
     np.testing.assert_array_equal(got, expected.view(np.uint16).astype(np.uint32) << 16)
+
+
+def test_every_byte_of_a_register_becomes_a_number() -> None:
+    for place in range(4):
+        got = result(run(f"v_cvt_f32_ubyte{place}_e32 v0, v1", lanes_of({1: PAIRS})), 0, 256, np.float32)
+        np.testing.assert_array_equal(got, (PAIRS >> (8 * place) & 255).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("source", "change"),
+    [("-v1", lambda x: -x), ("|v1|", np.abs), ("-|v1|", lambda x: -np.abs(x))],
+    ids=["negated", "absolute", "both"],
+)
+def test_a_half_is_widened_with_its_sign_modifiers(source: str, change: Any) -> None:
+    halves = np.array([0.0, -0.0, 1.5, -2.25, 65504.0, -(2.0**-24), np.inf, -np.inf], np.float16)
+    bits = halves.view(np.uint16).astype(np.uint32) | np.uint32(0xABCD0000)
+    got = result(run(f"v_cvt_f32_f16_e64 v0, {source}", lanes_of({1: bits})), 0, len(bits), np.float32)
+    _same(got, change(halves.astype(np.float32)))
+
+
+def test_a_half_is_widened_out_of_another_lane() -> None:
+    halves = np.arange(8, dtype=np.float16)
+    text = "v_cvt_f32_f16_dpp v0, v1 quad_perm:[1,0,3,2] row_mask:0xf bank_mask:0xf"
+    got = result(run(text, lanes_of({1: halves.view(np.uint16).astype(np.uint32)})), 0, 8, np.float32)
+    np.testing.assert_array_equal(got, [1, 0, 3, 2, 5, 4, 7, 6])

@@ -98,7 +98,21 @@ PAIRS: dict[str, Callable[..., Answer]] = {
     "s_nor_b64": lambda a, b: _set(~(a | b), 64),
     "s_xnor_b64": lambda a, b: _set(~(a ^ b), 64),
 }
+
+
+def _wide_field(a: int, b: int) -> int:
+    return a >> (b & 63) & ((1 << min(b >> 16 & 127, 64)) - 1)
+
+
+def _wide_signed_field(a: int, b: int) -> int:
+    width = min(b >> 16 & 127, 64)
+    taken = _wide_field(i64(a), b)
+    return taken - (1 << width) if width and taken >> (width - 1) & 1 else taken
+
+
 SHIFTS: dict[str, Callable[[int, int], Answer]] = {
+    "s_bfe_u64": lambda a, b: _set(_wide_field(a, b), 64),
+    "s_bfe_i64": lambda a, b: _set(_wide_signed_field(a, b), 64),
     "s_lshl_b64": lambda a, b: _set(a << (b & 63), 64),
     "s_lshr_b64": lambda a, b: _set(a >> (b & 63), 64),
     "s_ashr_i64": lambda a, b: _set(i64(a) >> (b & 63), 64),
@@ -314,3 +328,14 @@ def test_the_saturating_mode_is_set_and_nothing_else() -> None:
     assert not run("s_setreg_imm32_b32 hwreg(HW_REG_MODE, 23, 1), 0", state).saturate
     with pytest.raises(Unsupported):
         step("s_setreg_imm32_b32 hwreg(HW_REG_MODE, 4, 4), 0")
+
+
+@pytest.mark.parametrize(("name", "value"), [("s_bitset0_b32", 0), ("s_bitset1_b32", 1)])
+def test_one_bit_of_the_destination_is_put_and_the_others_stay(name: str, value: int) -> None:
+    state = blank(WAVES)
+    before, places = words(3, WAVES), words(4, WAVES)
+    state.s[10], state.s[11] = before, places
+    run(f"{name} s10, s11", state)
+    for wave in range(WAVES):
+        bit = 1 << (int(places[wave]) & 31)
+        assert int(state.s[10][wave]) == (int(before[wave]) | bit if value else int(before[wave]) & ~bit)

@@ -22,6 +22,7 @@ toy = rocassay.suites.selftest.toysuite
 
 [rocassay.providers]
 absent = rocassay.suites.selftest.toysuite.declared:Absent
+part = rocassay.suites.selftest.toysuite.declared:PART
 """
 
 

@@ -30,7 +30,7 @@ COMPLAINTS = {
     "no seed": ((*RUN, "--seeds", "0"), "0 seeds leave nothing to run"),
     "no such op": ((*RUN, "--op", "nope"), "no case of tier quick matches the filters; `rocassay list`"),
     "filters that exclude each other": ((*RUN, "--op", NAME, "--arch", "gfx950"), "no case of tier quick matches"),
-    "unknown provider": ((*RUN, "--provider", "nope"), "no provider is called 'nope'; known: rocassay, torch, absent"),
+    "unknown provider": ((*RUN, "--provider", "nope"), "no provider is called 'nope'; known: rocassay, torch, "),
     "unknown engine": ((*RUN, "--engine", "nope"), "there is no engine 'nope'; choose one of device, interpreter"),
     "list of an unknown op": (("list", "--op", "nope"), "no op is called 'nope'; did you mean"),
     "list of nothing": (("list", "--op", NAME, "--block-size", "256"), "no case of tier quick matches the filters"),

@@ -49,6 +49,7 @@ WAITING: dict[str, Call] = {
 FREE: dict[str, Call] = {
     "views, shapes and strides": lambda x: (x.shape, x.stride(), x[1:].view(torch.int32), x.data_ptr()),
     "another dtype": lambda x: x.to(torch.float64),
+    "to where another tensor lies": lambda x: x.to(device=x.device, dtype=torch.float64),
     "one value through a mask": lambda x: x.clone().masked_fill_(x > 0, 1.0),
     "one value assigned through a mask": lambda x: x.clone().__setitem__(x > 0, 1.0),
     "an integer index": lambda x: x[torch.tensor([0, 1])],

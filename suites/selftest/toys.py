@@ -24,6 +24,7 @@ from rocassay.harness.ops import Op, Tier
 from rocassay.harness.plan import RoundingPlan
 from rocassay.harness.probes import Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
+from rocassay.harness.providers import Provider
 from rocassay.harness.results import CaseRecord, Cell, Coordinate, RunEnd, RunHeader, Status
 
 ROWS, COLUMNS = 4, 96
@@ -183,17 +184,13 @@ def toy_fault(op: str = "toy", **changes: Any) -> Fault:
     return Fault(**parts)
 
 
-class Implementation:
+class Implementation(Provider):
     """A provider whose toy is the given function of (x, out)."""
 
     name = "rocassay"
 
     def __init__(self, function: Callable[..., None]) -> None:
         self._function = function
-
-    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
-        """It runs everything."""
-        return None
 
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
         """Hand the tensors to the function."""

@@ -20,9 +20,10 @@ from rocassay.harness.engines.isa.steps import (
     Kind,
     Maker,
     Step,
+    by_lanes,
     by_parts,
-    half_source,
     into,
+    signed_half,
     target_register,
 )
 
@@ -64,15 +65,29 @@ def _one(function: Function, kind: Kind) -> Maker:
         if instruction.encoding == "sdwa":
             view = np.float32 if kind == "f" else np.uint32
             return by_parts(instruction, lambda x, out: function(x.view(view), out))
+        if instruction.encoding == "dpp" and kind == "v":
+            return by_lanes(instruction, kind, function)
         no_modifiers(instruction)
         if kind == "f":
             get = float32(source, instruction.text)
+        elif function is _from_half:
+            get = signed_half(source, instruction.text)
         else:
             no_signs(instruction, (source,))
-            get = (half_source if function is _from_half else vector32)(source, instruction.text)
+            get = vector32(source, instruction.text)
         return into(target_register(instruction), "v", function, [get])
 
     return make
+
+
+def _from_byte(place: int) -> Function:
+    """An unsigned byte of a register to a number."""
+    down = np.uint32(8 * place)
+
+    def convert(x: Array, out: Array) -> None:
+        np.copyto(out.view(np.float32), (x >> down) & np.uint32(255), casting="unsafe")
+
+    return convert
 
 
 def _pair(function: Function) -> Maker:
@@ -201,6 +216,7 @@ _CODES = ("fp8", "bf8")
 MAKERS: dict[str, Maker] = {
     "v_cvt_f32_u32": _one(_from_unsigned, "v"),
     "v_cvt_f32_i32": _one(_from_signed, "v"),
+    **{f"v_cvt_f32_ubyte{place}": _one(_from_byte(place), "v") for place in range(4)},
     "v_cvt_u32_f32": _one(_to_integer(0, 2**32 - 1), "f"),
     "v_cvt_i32_f32": _one(_to_integer(-(2**31), 2**31 - 1), "f"),
     "v_cvt_f32_f16": _one(_from_half, "v"),

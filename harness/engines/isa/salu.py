@@ -311,7 +311,27 @@ def _set_mode(instruction: Instruction) -> Step:
     return step
 
 
+def _put_bit(value: int) -> Callable[[Instruction], Step]:
+    """s_bitset0_b32 and s_bitset1_b32: one bit of the destination, the others stay."""
+
+    def make(instruction: Instruction) -> Step:
+        no_modifiers(instruction)
+        target, place = instruction.operands
+        get, put = scalar32(place, instruction.text), _store(target.index)
+        old = scalar32(target, instruction.text)
+
+        def step(state: State) -> None:
+            bit = np.uint32(1) << (get(state) & _31)
+            put(state, old(state) | bit if value else old(state) & ~bit)
+
+        return step
+
+    return make
+
+
 _MAKERS: dict[str, Callable[[Instruction], Step]] = {
+    "s_bitset0_b32": _put_bit(0),
+    "s_bitset1_b32": _put_bit(1),
     "s_movk_i32": _constant,
     "s_addk_i32": _add_constant,
     "s_mulk_i32": _multiply_constant,

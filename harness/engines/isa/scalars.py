@@ -126,7 +126,29 @@ PAIR: dict[str, tuple[Function, bool]] = {
 }
 """On both dwords of pairs; whether the condition code says that the result is not zero."""
 
+
+def _wide_width(b: Array) -> Array:
+    return np.minimum(b >> np.uint32(16) & np.uint32(127), np.uint32(64)).astype(np.uint64)
+
+
+def _wide_field(a: Array, b: Array) -> Array:
+    """Bits of 64, from S1[5:0] on and S1[22:16] of them."""
+    width, first = _wide_width(b), b.astype(np.uint64) & _63
+    mask = np.where(width > _63, ~np.uint64(0), (np.uint64(1) << (width & _63)) - np.uint64(1))
+    return (a >> first) & mask
+
+
+def _wide_signed_field(a: Array, b: Array) -> Array:
+    """The same with the sign of 64 bits behind the value, and that of the field before it."""
+    width, first = _wide_width(b), (b.astype(np.uint64) & _63).astype(np.int64)
+    up = np.minimum(np.uint64(64) - width, _63).astype(np.int64)
+    shifted = ((a.view(np.int64) >> first) << up) >> up
+    return np.where(width == 0, np.uint64(0), shifted.view(np.uint64))
+
+
 SHIFT_PAIR: dict[str, Function] = {
+    "s_bfe_u64": _wide_field,
+    "s_bfe_i64": _wide_signed_field,
     "s_lshl_b64": lambda a, b: a << (b.astype(np.uint64) & _63),
     "s_lshr_b64": lambda a, b: a >> (b.astype(np.uint64) & _63),
     "s_ashr_i64": lambda a, b: (a.view(np.int64) >> (b.astype(np.uint64) & _63).astype(np.int64)).view(np.uint64),

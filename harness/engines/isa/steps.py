@@ -174,6 +174,22 @@ def half_source(source: Operand, text: str) -> Get:
     return vector32(source, text)
 
 
+def signed_half(source: Operand, text: str) -> Get:
+    """16 bits with the sign modifiers in the lower half."""
+    plain, absolute, neg = half_source(source, text), source.absolute, source.neg
+    if not absolute and not neg:
+        return plain
+    sign = np.uint32(0x8000)
+
+    def get(state: State) -> Array:
+        bits = plain(state)
+        if absolute:
+            bits = bits & ~sign
+        return bits ^ sign if neg else bits
+
+    return get
+
+
 def half_sources(instruction: Instruction) -> list[Get]:
     """16-bit sources, from the upper half where op_sel says so; the destination must be the lower one."""
     no_modifiers(instruction, "op_sel")

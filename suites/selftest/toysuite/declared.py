@@ -13,7 +13,8 @@ from rocassay.harness.cases import Case, cross
 from rocassay.harness.faults import ChangeVariant
 from rocassay.harness.faults import register as declare
 from rocassay.harness.ops import Matrix, Op, Tier, expect, register
-from rocassay.suites.selftest.toys import HOSTILE, toy_fault, toy_op
+from rocassay.harness.providers import Function, Functions, Offer, Provider
+from rocassay.suites.selftest.toys import HOSTILE, double, toy_fault, toy_op
 from rocassay.suites.selftest.toysuite.names import (
     EXPECTED_BLOCK_SIZE,
     FATAL,
@@ -38,7 +39,7 @@ def cases(tier: Tier) -> Iterable[Case]:
     yield from cross(NAME, **axes, block_sizes=(FATAL_BLOCK_SIZE,), mode=("fine",), number=range(len(modes)))
 
 
-class Absent:
+class Absent(Provider):
     """A provider that can run nothing."""
 
     name = "absent"
@@ -51,6 +52,9 @@ class Absent:
         """Never reached."""
         raise AssertionError(case)
 
+
+PART = Functions("part", {NAME: Function(double, Offer(block_sizes=(OTHER_BLOCK_SIZE,)))})
+"""A provider that offers cases of one block size."""
 
 OP = register(
     toy_op(

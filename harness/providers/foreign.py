@@ -1,0 +1,148 @@
+"""Providers of another project's kernels: adapters that bind an op's operands to foreign signatures."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from triton.runtime.autotuner import Autotuner
+
+from rocassay.harness.cases import Case
+from rocassay.harness.fp8 import format_of
+from rocassay.harness.ops import Op
+from rocassay.harness.providers.functions import EVERYTHING, Offer, Offering
+from rocassay.harness.providers.trees import Project, Tree, tree_of
+from rocassay.harness.providers.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an op: what an adapter binds."""
+
+    case: Case
+    """The case that is judged."""
+    arguments: Mapping[str, Any]
+    """Tensors and scalars by the op's own names."""
+    world: World
+    """Where the foreign code lives."""
+
+    def __getitem__(self, name: str) -> Any:
+        """An argument of the op."""
+        return self.arguments[name]
+
+    def get(self, name: str) -> Any:
+        """An argument that an op may leave out, or None."""
+        return self.arguments.get(name)
+
+    def function(self, path: str) -> Callable[..., Any]:
+        """A function of the foreign tree, as `module:name`."""
+        module, _, name = path.partition(":")
+        return getattr(self.world.module(module), name)
+
+    def dense(self, name: str) -> torch.Tensor:
+        """An input, contiguous: for functions that are only made for such."""
+        return self.arguments[name].contiguous()
+
+    @contextlib.contextmanager
+    def staged(self, name: str) -> Generator[torch.Tensor, None, None]:
+        """An output as a contiguous tensor, whose content becomes the output's own at the end."""
+        output: torch.Tensor = self.arguments[name]
+        if output.is_contiguous():
+            yield output
+            return
+        stage = output.contiguous()
+        yield stage
+        output.copy_(stage)
+
+    def fp8(self, name: str) -> torch.Tensor:
+        """An argument whose bytes are codes, as a tensor of the case's FP8 format."""
+        return self.arguments[name].view(fp8_dtype(self.case.fp8))
+
+
+def fp8_dtype(name: str) -> torch.dtype:
+    """Torch's dtype of an FP8 format."""
+    return getattr(torch, f"float8_{format_of(name).name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """How one op is done by a foreign function."""
+
+    source: str
+    """The function, as `module:name`."""
+    bind: Callable[[Call], None]
+    """Calls it with the op's operands, and writes into the op's outputs in place."""
+    offer: Offer = EVERYTHING
+    """Which cases the foreign function is made for."""
+    native: bool = False
+    """Whether it is a binary of the chip, which only a ROCm device runs."""
+    formats: Callable[[Case], frozenset[str]] = lambda _: frozenset()
+    """FP8 formats that its kernels convert by instructions."""
+
+
+class Foreign(Offering[Adapter]):
+    """A provider of another project's kernels, out of an installed distribution, a tree or a wheel."""
+
+    def __init__(
+        self,
+        project: Project,
+        source: str,
+        adapters: Mapping[str, Sequence[Adapter]],
+        world: Callable[[Tree, str, str], World],
+        divergences: str = "",
+    ) -> None:
+        """`world`: tree, arch and FP8 format -> the world in which the adapters' functions live.
+
+        Raises BadSource when `source` names something that is not the project's.
+        """
+        super().__init__(project.package, adapters)
+        self._project, self.origin, self.divergences = project, source, divergences
+        self._tree, self._make = tree_of(project, source), world
+        self._worlds: dict[tuple[str, str], World] = {}
+
+    def unavailable(self, op: Op, case: Case) -> str | None:  # noqa: ARG002
+        """Why what is installed is not the project, or None."""
+        return self._project.problem(self._tree)
+
+    def formats(self, op: Op, case: Case) -> frozenset[str]:
+        """What the adapter's kernels convert."""
+        return self.chosen(op, case).formats(case)
+
+    def versions(self) -> dict[str, str]:
+        """Version of the project, as its tree says."""
+        return {} if self._project.problem(self._tree) else {self._project.distribution: self._tree.version}
+
+    def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
+        """Bind the operands in the world of the case's arch and FP8 format."""
+        world = self.world(case.arch, case.fp8)
+        on_device = any(isinstance(value, torch.Tensor) and value.is_cuda for value in arguments.values())
+        with world.entered(), contextlib.nullcontext() if on_device else untuned():
+            self.chosen(op, case).bind(Call(case, arguments, world))
+
+    def world(self, arch: str, fp8: str) -> World:
+        """The foreign modules as they are on a chip of this arch with this FP8 format."""
+        key = (arch, fp8)
+        if key not in self._worlds:
+            self._worlds[key] = self._make(self._tree, arch, fp8)
+        return self._worlds[key]
+
+
+@contextlib.contextmanager
+def untuned() -> Generator[None, None, None]:
+    """While open, an autotuned kernel takes its first configuration: without a device there is nothing to time."""
+
+    def first(self: Any, *args: Any, **keywords: Any) -> Any:
+        return self.fn.run(*args, **{**keywords, **self.configs[0].all_kwargs()})
+
+    tuner: Any = Autotuner
+    former = tuner.run
+    tuner.run = first
+    try:
+        yield
+    finally:
+        tuner.run = former

@@ -1,0 +1,1 @@
+"""Providers that judge other projects' kernels, each a package with a `PROVIDER`."""
