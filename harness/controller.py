@@ -69,10 +69,13 @@ def _cells(options: Options) -> tuple[Cell, ...]:
         return ()
     chosen, nobodys = chosen_engine(options.engine), _unclaimed(options)
     wanted = expected_cells(chosen.name, options.selection())
-    # The GPU of this machine, or its absence, says nothing of those of a cluster.
-    anywhere = bool(options.ray) and chosen.device.type != "cpu"
-    wanted = (cell for cell in wanted if anywhere or chosen.stands_for(cell.arch))
+    wanted = (cell for cell in wanted if _elsewhere(options, chosen) or chosen.stands_for(cell.arch))
     return tuple(cell for cell in wanted if _place(cell) not in nobodys)
+
+
+def _elsewhere(options: Options, chosen: Engine) -> bool:
+    """Whether the GPU of this machine, or its absence, says nothing of those that judge: a cluster's."""
+    return bool(options.ray) and chosen.device.type != "cpu"
 
 
 def _unclaimed(options: Options) -> frozenset[tuple[str, str, str, int]]:
@@ -82,13 +85,14 @@ def _unclaimed(options: Options) -> frozenset[tuple[str, str, str, int]]:
     """
     who, engine = provider_of(options), chosen_engine(options.engine)
     cases = select_cases(options.tier_name, options.selection(), options.seed_range)
-    claimed = {_place(case) for case in cases if _claims(who, engine, case)}
+    claimed = {_place(case) for case in cases if _claims(who, None if _elsewhere(options, engine) else engine, case)}
     return frozenset(place for case in cases if (place := _place(case)) not in claimed)
 
 
-def _claims(who: Provider, engine: Engine, case: Case) -> bool:
+def _claims(who: Provider, engine: Engine | None, case: Case) -> bool:
+    """Whether the provider offers the case, for this kind of machine if `engine` is of one."""
     op = op_named(case.op)
-    return who.declines(op, case) is None and unfit(who, op, engine, case) is None
+    return who.declines(op, case) is None and (engine is None or unfit(who, op, engine, case) is None)
 
 
 def is_expected(record: CaseRecord, options: Options) -> bool:

@@ -90,20 +90,15 @@ def provider(tree: Path, revisions: int, planted: int, op: str, formula: str, mi
     def files(revision: int) -> Files:
         line = formula if revision < planted else mistake
         return {
-            "mine.py": f"import torch\n\n\n{line}\n\n\nOPS = {{{op!r}: kernel}}\nREVISION = {revision}\n\n\n" + _CLASS,
+            "mine.py": f"import torch\n\n\n{line}\n\n\nOPS = {{{op!r}: kernel}}\nREVISION = {revision}\n\n\n" + _PROVIDER,
             "mine-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: mine\nVersion: 1\n",
-            "mine-1.dist-info/entry_points.txt": "[rocassay.providers]\nmine = mine:Mine\n",
+            "mine-1.dist-info/entry_points.txt": "[rocassay.providers]\nmine = mine:PROVIDER\n",
         }
 
     return made(tree, revisions, files, lambda revision: f"mine: revision {revision}")
 
 
-_CLASS = """class Mine:
-    name = "mine"
+_PROVIDER = """from rocassay.harness.providers import Function, Functions
 
-    def unavailable(self, op, case):
-        return None if op.name in OPS else f"mine has no {op.name}"
-
-    def call(self, op, case, arguments, variant, module):
-        OPS[op.name](**arguments)
+PROVIDER = Functions("mine", {name: Function(run) for name, run in OPS.items()})
 """

@@ -20,7 +20,7 @@ from rocassay.harness.bisect.running import Run
 from rocassay.harness.bisect.selection import CaseOracle, Selected, verdict_of
 from rocassay.harness.bisect.verdicts import Judged, Verdict
 from rocassay.suites.bisect.histories import COMMITS, JUDGE, SUBJECT, Repository, made, provider, toy
-from rocassay.suites.bisect.processes import running
+from rocassay.suites.bisect.processes import ended
 from rocassay.suites.selftest.children import ROOT
 from rocassay.suites.selftest.commandline import Done, Rocassay
 
@@ -185,7 +185,7 @@ def test_a_point_that_takes_too_long_is_left_out_and_ended(rocassay: Rocassay, t
     done = rocassay("bisect", "--versions", "a,b,c,d,e", "--command", judge, "--timeout", 0.5, "--json")
     assert [point["point"] for point in done.json["candidates"]] == ["c", "d"]
     assert any("was not done after 0.5 s" in line["reason"] for line in done.json["judged"])
-    assert not running(int((tmp_path / "pid").read_text()))
+    assert ended(int((tmp_path / "pid").read_text()))
 
 
 def test_a_command_that_cannot_be_run_is_no_verdict(rocassay: Rocassay, repository: Repository):

@@ -20,7 +20,7 @@ from rocassay.harness.bisect.errors import BisectError
 from rocassay.harness.bisect.posterior import ENDS, Posterior
 from rocassay.harness.bisect.sequences import Rates, decide
 from rocassay.suites.bisect.histories import COMMITS, Repository, made
-from rocassay.suites.bisect.processes import running
+from rocassay.suites.bisect.processes import ended
 from rocassay.suites.bisect.simulated import POINTS, Simulated, fixed, histories, search
 from rocassay.suites.selftest.commandline import Done, Rocassay
 
@@ -273,7 +273,7 @@ def test_a_point_that_hangs_is_not_waited_for_and_ended(rocassay: Rocassay, tmp_
     ask = f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"
     done = rocassay("bisect", "--versions", "a,b", "--outcomes", ask, "--timeout", 0.3)
     assert "no answer within 0.3 s (--timeout)" in done.complaint
-    assert not running(int((tmp_path / "pid").read_text()))
+    assert ended(int((tmp_path / "pid").read_text()))
 
 
 OTHERS = """
