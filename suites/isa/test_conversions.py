@@ -361,6 +361,15 @@ def test_a_half_is_widened_with_its_sign_modifiers(source: str, change: Any) -> 
     _same(got, change(halves.astype(np.float32)))
 
 
+@pytest.mark.parametrize(("source", "change"), [("-v1", lambda x: -x), ("|v1|", np.abs)], ids=["negated", "absolute"])
+def test_the_upper_half_is_widened_with_its_sign_modifiers(source: str, change: Any) -> None:
+    halves = np.array([0.0, -0.0, 1.5, -2.25, np.inf], np.float16)
+    bits = halves.view(np.uint16).astype(np.uint32) << 16 | np.uint32(0xABCD)
+    text = f"v_cvt_f32_f16_sdwa v0, {source} dst_sel:DWORD dst_unused:UNUSED_PAD src0_sel:WORD_1"
+    got = result(run(text, lanes_of({1: bits})), 0, len(bits), np.float32)
+    _same(got, change(halves.astype(np.float32)))
+
+
 def test_a_half_is_widened_out_of_another_lane() -> None:
     halves = np.arange(8, dtype=np.float16)
     text = "v_cvt_f32_f16_dpp v0, v1 quad_perm:[1,0,3,2] row_mask:0xf bank_mask:0xf"

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rocassay.harness.engines.isa import numbers
-from rocassay.harness.engines.isa.asm import Instruction, Operand, Unsupported
+from rocassay.harness.engines.isa.asm import Instruction, Operand, Parts, Unsupported
 from rocassay.harness.engines.isa.lanes import sdwa_source
 from rocassay.harness.engines.isa.sources import Array, Get, float32, no_modifiers, no_signs, signed32, vector32
 from rocassay.harness.engines.isa.state import State
@@ -62,6 +63,8 @@ def _one(function: Function, kind: Kind) -> Maker:
 
     def make(instruction: Instruction, _: str) -> Step:
         (source,) = instruction.operands[1:]
+        if instruction.encoding == "sdwa" and function is _from_half and (source.neg or source.absolute):
+            return _signed_part(instruction, source)
         if instruction.encoding == "sdwa":
             view = np.float32 if kind == "f" else np.uint32
             return by_parts(instruction, lambda x, out: function(x.view(view), out))
@@ -78,6 +81,15 @@ def _one(function: Function, kind: Kind) -> Maker:
         return into(target_register(instruction), "v", function, [get])
 
     return make
+
+
+def _signed_part(instruction: Instruction, source: Operand) -> Step:
+    """A half out of a part of a register, with its sign modifiers: they act on the part."""
+    bare = replace(source, neg=False, absolute=False)
+    keep = np.uint32(0x7FFF if source.absolute else 0xFFFF)
+    flip = np.uint32(0x8000 if source.neg else 0)
+    part = replace(instruction, given=Parts((instruction.operands[0], bare), instruction.modifiers))
+    return by_parts(part, lambda bits, out: _from_half((bits & keep) ^ flip, out))
 
 
 def _from_byte(place: int) -> Function:
