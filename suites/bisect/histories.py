@@ -90,7 +90,7 @@ def provider(tree: Path, revisions: int, planted: int, op: str, formula: str, mi
     def files(revision: int) -> Files:
         line = formula if revision < planted else mistake
         return {
-            "mine.py": f"import torch\n\n\n{line}\n\n\nOPS = {{{op!r}: kernel}}\nREVISION = {revision}\n\n\n" + _PROVIDER,
+            "mine.py": f"import torch\n\n\n{line}\n\n\nOPS = {{{op!r}: kernel}}\nREVISION = {revision}\n" + _PROVIDER,
             "mine-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: mine\nVersion: 1\n",
             "mine-1.dist-info/entry_points.txt": "[rocassay.providers]\nmine = mine:PROVIDER\n",
         }
