@@ -244,8 +244,8 @@ def test_what_no_node_can_judge_is_red_and_says_what_is_missing(toys: None, tmp_
     ("cluster", "why"),
     [
         ({"dying": True}, "worker a-2: no module named triton"),
-        ({"greeting": replace(HERE, versions={"rocassay": "9"})}, "host has version 9 of rocassay, not "),
-        ({"greeting": replace(HERE, commit="f00")}, "host has commit f00 of rocassay, not "),
+        ({"greeting": replace(HERE, versions={"rocassay": "9"}, commit="abc")}, "host has version 9 of rocassay, not "),
+        ({"greeting": replace(HERE, versions={"rocassay": "1"}, commit="f00")}, "host has commit f00 of rocassay, not "),
     ],
     ids=["cannot", "version", "commit"],
 )
