@@ -240,12 +240,17 @@ def test_what_no_node_can_judge_is_red_and_says_what_is_missing(toys: None, tmp_
     assert "not green" not in " ".join(again)
 
 
+def greeting(version: str, commit: str) -> Greeting:
+    """Of a worker on a machine with this version and commit of rocassay."""
+    return replace(HERE, versions={"rocassay": version}, commit=commit)
+
+
 @pytest.mark.parametrize(
     ("cluster", "why"),
     [
         ({"dying": True}, "worker a-2: no module named triton"),
-        ({"greeting": replace(HERE, versions={"rocassay": "9"}, commit="abc")}, "host has version 9 of rocassay, not "),
-        ({"greeting": replace(HERE, versions={"rocassay": "1"}, commit="f00")}, "host has commit f00 of rocassay, not "),
+        ({"greeting": greeting("9", "abc")}, "host has version 9 of rocassay, not "),
+        ({"greeting": greeting("1", "f00")}, "host has commit f00 of rocassay, not "),
     ],
     ids=["cannot", "version", "commit"],
 )
@@ -254,9 +259,9 @@ def test_a_machine_that_cannot_judge_or_judges_otherwise_is_refused_and_named(
 ):
     monkeypatch.setattr(driver, "versions", lambda: {"rocassay": "1"})
     monkeypatch.setattr(driver, "commit", lambda: "abc")
-    greeting = {"greeting": replace(HERE, versions={"rocassay": "1"}, commit="abc")} | cluster
+    machine = {"greeting": greeting("1", "abc")} | cluster
     nodes = [Node("1", "a", {"rocassay:interpreter": 2.0})]
-    red, _ = judged(tmp_path, Pretended(nodes, **greeting), engine="interpreter")  # pyright: ignore[reportArgumentType]
+    red, _ = judged(tmp_path, Pretended(nodes, **machine), engine="interpreter")  # pyright: ignore[reportArgumentType]
     assert red
     (said,) = set(reasons(tmp_path).values())
     assert said.startswith(f"no node of the cluster offers rocassay:interpreter; refused: {why}"), said
