@@ -78,6 +78,8 @@ def main() -> None:
             whole = clock.verdicts[-1] - clock.started
             said = f"{workers} workers: {len(clock.verdicts)} cases, {clock.red} red, {clock.judging:.1f} s"
             console.print(f"{said} from the first verdict on, {whole:.1f} s in all", highlight=False)
+            if clock.red:
+                raise SystemExit(f"{clock.red} red cases say nothing of speed; `rocassay run --ray` says why")
     ratio = statistics.median(found[fewer]) / statistics.median(found[more])
     console.print(f"{more} workers are {ratio:.2f} times as fast as {fewer}", highlight=False)
 
