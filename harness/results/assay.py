@@ -107,10 +107,14 @@ class Assay:
         wanted = record.offered and any(cell in header.expected for header in self.headers)
         return record.status is Status.NOT_RUN and not wanted
 
+    def red_cases(self) -> list[CaseRecord]:
+        """Cases without a fault that turn the verdict red."""
+        return [record for record in self.cases if record.status not in GREEN and not self._may_be_absent(record)]
+
     def red_reasons(self) -> list[str]:
         """Every reason, in words, for which the verdict is red; empty means green."""
         reasons = list(self.problems)
-        red = [record for record in self.cases if record.status not in GREEN and not self._may_be_absent(record)]
+        red = self.red_cases()
         missing, cut, undrilled = self.missing_cells(), self.unrecorded(), self.undrilled()
         if all(record.status is Status.NOT_RUN for record in self.records) and not self.evaluations:
             reasons.append("no case ran")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rocassay.harness.results import GREEN, Assay, CaseRecord, Cell, Status, summary
+from rocassay.harness.results import Assay, CaseRecord, Cell, Status, summary
 from rocassay.reports.html.evaluations import CUT_SHORT, Row, healthy
 from rocassay.reports.html.measures import SEVERITY
 from rocassay.reports.html.words import counted, duration, joined, shortened
@@ -114,7 +114,7 @@ def _red_sentence(reasons: tuple[str, ...], ill: Sequence[Row], of: int) -> str:
 
 
 def _first_red(assay: Assay) -> CaseRecord | None:
-    red = [record for record in assay.cases if record.status not in GREEN]
+    red = assay.red_cases()
     holes = [record for record in assay.drills if record.status is not Status.FAILED]
     worst = min((SEVERITY.index(record.status) for record in red), default=0)
     return next((record for record in red if SEVERITY.index(record.status) == worst), next(iter(holes), None))

@@ -196,6 +196,12 @@ def test_a_resumed_run_does_not_pass_its_last_part_off_as_the_whole() -> None:
     assert wall_time(resumed) == "3 min 39 s until the run was cut short"
 
 
+def test_a_case_that_its_provider_does_not_offer_is_no_failure() -> None:
+    found = assay(case(), case(op="score", status=Status.NOT_RUN, reason="mine has no score", checks=(), offered=False))
+    head = verdict(found)
+    assert (head.word, head.first) == ("PASS", None)
+
+
 def test_missing_cells_are_listed_once_per_reason_with_their_block_sizes() -> None:
     refused = case(block_size=16, status=Status.NOT_RUN, reason="no such device", checks=())
     expected = (cell(), cell(block_size=16), cell(block_size=128), cell(block_size=64))
