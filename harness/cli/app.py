@@ -12,7 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
+from rocassay.harness.cli.arguments import (
+    Arches,
+    Blocks,
+    CalibrationFile,
+    CaseMemory,
+    CaseTimeout,
+    EngineName,
+    Fp8s,
+    Json,
+    Ops,
+    Out,
+    Provider,
+    Seed,
+    Seeds,
+    Source,
+    TierName,
+    Waivers,
+    Workers,
+)
 from rocassay.harness.cli.bisect_verb import bisect
+from rocassay.harness.cli.contract_verb import contract
 from rocassay.harness.cli.history_verbs import baseline, history
 from rocassay.harness.cli.report_verbs import report
 from rocassay.harness.errors import RocassayError
@@ -30,53 +50,9 @@ app.add_typer(report, name="report")
 app.add_typer(history, name="history")
 app.add_typer(baseline, name="baseline")
 app.command()(bisect)
+app.command()(contract)
 
 OUT = Path("rocassay-out")
-
-Ops = Annotated[list[str] | None, typer.Option("--op", help="Only this op (repeatable).")]
-Arches = Annotated[list[str] | None, typer.Option("--arch", help="Only this gfx architecture (repeatable).")]
-Fp8s = Annotated[list[str] | None, typer.Option("--fp8", help="Only this FP8 flavour (repeatable).")]
-Blocks = Annotated[list[int] | None, typer.Option("--block-size", help="Only this block size (repeatable).")]
-Provider = Annotated[
-    str, typer.Option("--provider", help="Whose implementation: rocassay, torch, vllm, aiter, or an entry point.")
-]
-Source = Annotated[
-    str,
-    typer.Option("--source", help="Where its code lies: an unpacked tree or a wheel. [default: what is installed]"),
-]
-EngineName = Annotated[
-    str, typer.Option("--engine", help="interpreter, isa or device. [default: the GPU, else interpreter]")
-]
-TierName = Annotated[str, typer.Option("--tier", help="quick, full or nightly.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all inputs, instead of each case's own.")]
-Seeds = Annotated[int, typer.Option("--seeds", help="Run every case with this many seeds, from --seed or 0 on.")]
-Waivers = Annotated[list[str] | None, typer.Option("--waivers", help="File of known failures (repeatable).")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for results.jsonl and reports.")]
-CaseTimeout = Annotated[
-    float,
-    typer.Option(
-        "--case-timeout",
-        metavar="SECONDS",
-        help="Most that running and judging a case may take; imports, inputs and golden are not counted. 0: no limit.",
-    ),
-]
-CaseMemory = Annotated[
-    float | None,
-    typer.Option(
-        "--case-memory",
-        metavar="GIB",
-        help="Most that it may take beside what its process has: of the machine, or with --engine device of the GPU. "
-        "0: no limit. [default: a worker's share of the machine, half of the GPU]",
-    ),
-]
-Workers = Annotated[
-    str,
-    typer.Option("-n", "--workers", help="Worker processes: a number, 'auto', or 0 for none.", show_default=False),
-]
-CalibrationFile = Annotated[
-    str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def _options(
@@ -282,12 +258,16 @@ def repro(
     engine: EngineName = "",
     fault: Annotated[str, typer.Option("--fault", help="Inject this fault first.")] = "",
     calibration: CalibrationFile = "",
+    waivers: Waivers = None,
     json_: Json = False,
 ) -> None:
     """Judge one case again and show every gate and probe."""
     from rocassay.harness.cli.showing import reproduce
 
-    options = Options(provider=provider, source=source, engine=engine, tier="full", calibration=calibration)
+    options = Options(
+        provider=provider, source=source, engine=engine, tier="full", calibration=calibration,
+        waivers=tuple(waivers or ()),
+    )  # fmt: skip
     raise typer.Exit(reproduce(case, options, fault=fault, as_json=json_))
 
 
@@ -320,31 +300,6 @@ def list_(
         list_digests(options)
     else:
         list_cases(options, ids=ids, as_json=json_)
-
-
-@app.command()
-def contract(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE [NEW]", help="Wheel, folder or installed distribution; two: compare.")
-    ],
-    of: Annotated[str, typer.Option("--of", help="Which contract.")] = "aiter",
-    caller: Annotated[
-        list[str] | None, typer.Option("--caller", help="Only calls of this caller (repeatable).")
-    ] = None,
-    version: Annotated[
-        list[str] | None, typer.Option("--version", help="Version of a source that does not say its own, in order.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--every", help="Every call must bind, whatever the version.")] = False,
-    whole: Annotated[bool, typer.Option("--all", help="Compare every function, not only those called.")] = False,
-    limit: Annotated[int, typer.Option("--limit", help="Most functions of a comparison, 0 for all.")] = 40,
-    json_: Json = False,
-) -> None:
-    """Bind our calls to a package's signatures without importing it; exit code 0 iff all that must bind do."""
-    from rocassay.harness.cli.contracting import show
-
-    raise typer.Exit(
-        show(sources, of, caller or (), version or (), every=every, whole=whole, limit=limit, as_json=json_)
-    )
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rocassay.harness.cli.arguments import Arches, Blocks, EngineName, Fp8s, Json, Ops, Provider, TierName
 from rocassay.harness.errors import RocassayError
 
 OUT = Path("rocassay-out") / "bisect"
@@ -25,13 +26,13 @@ def bisect(
     touching: Annotated[Many, typer.Option("--touching", help="tree: commits that change it (repeatable).")] = None,
     prepare: Annotated[str, typer.Option("--prepare", help="tree: shell line run in each checkout first.")] = "",
     case: Annotated[Many, typer.Option("--case", help="Judge by this case (repeatable).")] = None,
-    op: Annotated[Many, typer.Option("--op", help="Judge by the cases of this op (repeatable).")] = None,
-    arch: Annotated[Many, typer.Option("--arch", help="Only this gfx architecture (repeatable).")] = None,
-    fp8: Annotated[Many, typer.Option("--fp8", help="Only this FP8 flavour (repeatable).")] = None,
-    block_size: Annotated[list[int] | None, typer.Option("--block-size", help="Only this one (repeatable).")] = None,
-    provider: Annotated[str, typer.Option("--provider", help="Whose implementation.")] = "rocassay",
-    engine: Annotated[str, typer.Option("--engine", help="interpreter, isa or device.")] = "",
-    tier: Annotated[str, typer.Option("--tier", help="quick, full or nightly.")] = "quick",
+    op: Ops = None,
+    arch: Arches = None,
+    fp8: Fp8s = None,
+    block_size: Blocks = None,
+    provider: Provider = "rocassay",
+    engine: EngineName = "",
+    tier: TierName = "quick",
     pythonpath: Annotated[
         str | None,
         typer.Option("--pythonpath", help="Folder in each point to import from, or '.'. [default: pass --source]"),
@@ -55,7 +56,7 @@ def bisect(
     ] = 0.0,
     out: Annotated[Path, typer.Option("--out", help="Folder of the journal, the checkout and the logs.")] = OUT,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the journal in --out.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    json_: Json = False,
 ) -> None:
     """Find the commit or version that turned a case red, or cost accuracy; exit code 0 iff it was found.
 

@@ -96,13 +96,14 @@ def list_faults(*, as_json: bool) -> None:
 
 def reproduce(text: str, options: Options, *, fault: str, as_json: bool) -> int:
     """Judge one case and print every check; exit code 0 iff green (with a fault: iff red)."""
-    from rocassay.harness.controller import make_judge
+    from rocassay.harness.controller import ledger_for, make_judge
 
     case = Case.parse(text)
     discover()
     op_named(case.op)
     injected = fault_named(fault) if fault else None
     record = make_judge(options.checked())(case, injected)
+    record = record if injected else ledger_for(options).applied(record)
     if as_json:
         Console().print_json(record.model_dump_json())
     else:

@@ -226,6 +226,14 @@ def toy_entry(mode: str, **changes: Any) -> dict[str, Any]:
     return {**ENTRY, **mine, **changes}
 
 
+def test_one_case_again_is_known_as_in_a_run_and_without_its_entry_red(children: Children, tmp_path: Path):
+    entry, path = toy_entry("raises", issue="a/b#1"), tmp_path / "mine.json"
+    path.write_text(json.dumps([entry]))
+    known = children.rocassay("repro", entry["case"], "--waivers", path)
+    assert (known.code, "known;" in known.out) == (0, True), known
+    assert children.rocassay("repro", entry["case"]).code == 1
+
+
 def test_a_run_with_waivers_is_green_until_one_expires(children: Children, tmp_path: Path):
     entries = [toy_entry("raises", issue="a/b#1"), toy_entry("fine", issue="a/b#2")]
     for name, some in (("one", entries[:1]), ("two", entries)):
