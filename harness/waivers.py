@@ -10,8 +10,8 @@ Rules of a run:
 
 4. A failing record becomes `known`, its reason led by the issue, only if one entry covers it and every failed check is
    among that entry's. A crash counts as the check `crash`, a time-out as `timeout`. Drills are never waived.
-5. An entry covers a record by provider, engine, arch, op, versions of distributions and globs over case ids; what it
-   leaves out does not limit. A version that the record lacks, or that is none, is outside of every range.
+5. An entry covers a record by provider, engine, device, arch, op, versions of distributions and globs over case ids; what
+   it leaves out does not limit. A version that the record lacks, or that is none, is outside of every range.
 6. An entry is alive while any case that it covers fails: globs may be wider than the defect.
 7. An entry expires when its `case` was judged, or the whole tier, and of all cases that it covers none fails: the
    passing one turns red, and says that the entry is to be removed.
@@ -77,6 +77,8 @@ class Waiver(Model):
     """Only this op."""
     engine: str = ""
     """Only this engine."""
+    device: str = ""
+    """Only on devices of a name that this glob matches, such as "NVIDIA*"; without it on every machine."""
     arch: str = ""
     """Only this gfx architecture."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -121,18 +123,18 @@ class Waiver(Model):
         named = any(fnmatch.fnmatchcase(name, pattern) for pattern in self.cases or (self.case,))
         return named and all(not limit or limit == value for limit, value in limits)
 
-    def concerns(self, provider: str, engine: str, versions: Mapping[str, str]) -> bool:
-        """Whether the entry speaks of this implementation at all."""
+    def concerns(self, record: CaseRecord) -> bool:
+        """Whether the entry speaks of the record's implementation and machine at all."""
         return (
-            provider == self.provider
-            and self.engine in ("", engine)
-            and all(_within(versions.get(name, ""), text) for name, text in self.versions.items())
+            record.provider == self.provider
+            and self.engine in ("", record.engine)
+            and fnmatch.fnmatchcase(record.device, self.device or "*")
+            and all(_within(record.versions.get(name, ""), text) for name, text in self.versions.items())
         )
 
     def covers(self, record: CaseRecord) -> bool:
         """Whether the entry speaks of this record, whatever its status."""
-        mine = record.fault is None and self.concerns(record.provider, record.engine, record.versions)
-        return mine and self._takes(record.case, record.op, record.arch)
+        return record.fault is None and self.concerns(record) and self._takes(record.case, record.op, record.arch)
 
     def excuses(self, record: CaseRecord) -> bool:
         """Whether everything that failed may."""
@@ -186,7 +188,7 @@ class Ledger:
                 yield f"{waiver.issue}: the waiver covers no case of this run; correct or remove it"
 
     def _idle(self, waiver: Waiver, records: Sequence[CaseRecord]) -> bool:
-        concerned = any(waiver.concerns(r.provider, r.engine, r.versions) for r in records)
+        concerned = any(waiver.concerns(record) for record in records)
         return concerned and not any(waiver.covers(record) for record in records)
 
 

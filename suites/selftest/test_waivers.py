@@ -161,6 +161,15 @@ def test_5_an_entry_covers_one_provider_and_engine():
 
 
 @pytest.mark.parametrize(
+    ("device", "status"),
+    [("NVIDIA H200", Status.KNOWN), ("AMD Instinct MI300X", Status.FAILED), ("", Status.FAILED)],
+)
+def test_5_an_entry_covers_devices_by_their_names(device: str, status: Status):
+    assert status_of(judged(device=device), device="NVIDIA H*") is status
+    assert status_of(judged(device=device)) is Status.KNOWN
+
+
+@pytest.mark.parametrize(
     ("version", "status"),
     [
         ("0.1.9", Status.FAILED),

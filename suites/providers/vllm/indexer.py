@@ -89,7 +89,12 @@ ADAPTERS = {
         ),
     ),
     "cp_gather_indexer_k_quant_cache": (
-        Adapter(f"{SPARSE}:cp_gather_indexer_k_quant_cache_triton", gather_keys, Offer(gaps=(OTHER_FLAVOUR,))),
+        Adapter(
+            f"{SPARSE}:cp_gather_indexer_k_quant_cache_triton",
+            gather_keys,
+            Offer(gaps=(OTHER_FLAVOUR,)),
+            formats=flavour,
+        ),
     ),
     "fp8_paged_mqa_logits": (
         Adapter(

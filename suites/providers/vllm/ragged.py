@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rocassay.harness.cases import Case
 from rocassay.harness.providers.foreign import Adapter, Call, fp8_dtype
 from rocassay.harness.providers.functions import Gap, Offer
 from rocassay.suites.providers.vllm.indexer import SPARSE
@@ -82,6 +83,11 @@ def unpack(call: Call) -> None:
     call["out"][: len(rows)].copy_(rows)
 
 
+def of_codes(case: Case) -> frozenset[str]:
+    """Rows of FP8 keep their type in the kernel, which has to know it."""
+    return frozenset({case.fp8} if case["dtype"] == "fp8" else ())
+
+
 FAR = Gap(recipes=("wide",), reason="offsets into index arrays have 32 bits: rows lie within 2^31 elements")
 
 ADAPTERS = {
@@ -130,6 +136,7 @@ ADAPTERS = {
                     Gap(params={"lengths": ("none",)}, reason="a batch without rows has no length"),
                 ),
             ),
+            formats=of_codes,
         ),
     ),
     "unpack_seq": (
@@ -137,6 +144,7 @@ ADAPTERS = {
             f"{OPS}.common:unpack_seq_triton",
             unpack,
             Offer(gaps=(Gap(params={"lmax": ("cut",)}, reason="no request is longer than its batch"),)),
+            formats=of_codes,
         ),
     ),
 }
