@@ -10,8 +10,8 @@ Rules of a run:
 
 4. A failing record becomes `known`, its reason led by the issue, only if one entry covers it and every failed check is
    among that entry's. A crash counts as the check `crash`, a time-out as `timeout`. Drills are never waived.
-5. An entry covers a record by provider, engine, device, arch, op, versions of distributions and globs over case ids; what
-   it leaves out does not limit. A version that the record lacks, or that is none, is outside of every range.
+5. An entry covers a record by provider, engine, device, arch, op, versions of distributions and globs over case ids;
+   what it leaves out does not limit. A version that the record lacks, or that is none, is outside of every range.
 6. An entry is alive while any case that it covers fails: globs may be wider than the defect.
 7. An entry expires when its `case` was judged, or the whole tier, and of all cases that it covers none fails: the
    passing one turns red, and says that the entry is to be removed.

@@ -6,7 +6,7 @@ from rocassay.harness.probes.allocations import Allocations
 from rocassay.harness.probes.dispatch import Dispatch
 from rocassay.harness.probes.host_sync import HostSync
 from rocassay.harness.probes.memory import Bounds, Canary, InputsUnchanged, Order, Undefined
-from rocassay.harness.probes.metamorphic import Invariance, Poison, Strides
+from rocassay.harness.probes.metamorphic import BatchInvariance, Invariance, Poison, Strides
 from rocassay.harness.probes.pointers import Pointers
 from rocassay.harness.probes.probe import Allowance, Observation, Probe
 from rocassay.harness.probes.replay import RELAUNCHING
@@ -24,6 +24,7 @@ __all__ = [
     "RELAUNCHING",
     "Allocations",
     "Allowance",
+    "BatchInvariance",
     "Dispatch",
     "HostSync",
     "Invariance",

@@ -78,3 +78,27 @@ class Invariance:
                 if not verdict.passed:
                     return replace(verdict, name=self.name, reason=self.reason, detail=f"{case}: {verdict.detail}")
         return Verdict(self.name, True, f"same result as {case}", 0.0, 0.0, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInvariance:
+    """A request's bits do not depend on who shares its batch: sizes and splits must not follow the batch's size.
+
+    Where a plan or a dispatcher may split otherwise, `Invariance` judges the other split by the op's own expectation.
+    """
+
+    transform: Callable[[Case, Operands], Transformed]
+    excused: Callable[[Observation], str] = lambda _: ""
+    """Why a run's bits may follow the batch, or an empty text."""
+    name: str = "batch"
+    reruns: bool = True
+
+    def check(self, seen: Observation) -> Verdict:
+        """Red when a request's visible bits differ in the larger batch."""
+        reason = "who else is served at the time is nobody's business: evaluations and training have to repeat"
+        if why := self.excused(seen):
+            return Verdict.not_applicable(self.name, why, reason)
+        case, operands, back = self.transform(seen.case, seen.operands)
+        other = back(seen.rerun(case, operands))
+        same, changed = "bit-equal with one request more in front", "one request more in front changes a result"
+        return _compared(self.name, seen, other, same, changed, reason)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rocassay.harness.cases import Case
 from rocassay.harness.faults import ChangeDispatch, ChangeSource, ChangeVariant, Fault, register
 from rocassay.harness.faults.fault import Seam
+from rocassay.harness.ops import op_named
 
 PREFILL, DECODE = "sparse_attn_prefill", "sparse_attn_decode"
 KERNELS = "rocassay.kernels.attention"
@@ -96,6 +97,30 @@ _fault(
         ),
     },
     _edges,
+)
+
+_fault(
+    "sparse-attn-tile-follows-batch",
+    "vllm-project/vllm#48391",
+    "an odd number of tokens gets narrower tiles of keys: other partial sums, other last bits",
+    {PREFILL: _line(PREFILL, "BLOCK_K=variant.block_k,", "BLOCK_K=variant.block_k // (1 + tokens % 2),")},
+    lambda case: op_named(case.op).probed(case),
+    caught_by=frozenset({"batch"}),
+)
+
+_fault(
+    "sparse-decode-splits-follow-batch",
+    "vllm-project/vllm#53257",
+    "the number of splits that the caller asked for gives way to the batch: a query's bits depend on its neighbours",
+    {
+        DECODE: _line(
+            DECODE,
+            "splits = variant.splits(batch, heads, swa_ragged_indices.numel(), listed)",
+            "splits = variant.splits(batch, heads, swa_ragged_indices.numel(), listed)\nsplits -= batch % 2",
+        )
+    },
+    lambda case: op_named(case.op).probed(case) and _split(case) and case.integer("splits") > 1,
+    caught_by=frozenset({"batch"}),
 )
 
 _fault(

@@ -19,13 +19,14 @@ from rocassay.harness.gates import Verdict, Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Poison, Strides
+from rocassay.harness.probes import BatchInvariance, Dispatch, Invariance, Poison, Strides
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.probes.probe import Observation
 from rocassay.harness.results import Coordinate
 from rocassay.kernels.indexer.dispatch import DISPATCH, TRITON, IndexerDispatch, LogitsVariant, logits_variant
 from rocassay.references.indexer import fp8_paged_mqa_logits as reference
 from rocassay.suites.kernels.axes import ARCHES, BLOCK_SIZES, FP8S, WIDE_BLOCK_SIZES
+from rocassay.suites.kernels.batches import one_more
 from rocassay.suites.kernels.caches_inputs import finite_codes
 from rocassay.suites.kernels.indexer_inputs import (
     HEAD_DIM,
@@ -347,6 +348,17 @@ def repage(case: Case, operands: Operands) -> Transformed:
     return other, changed, lambda outputs: outputs
 
 
+def in_company(case: Case, operands: Operands) -> Transformed:
+    """One request more; the terms of the two-kernel path have their rows in the second dimension."""
+    rows = ("q_fp8", "weights", "context_lens", "block_tables", "logits")
+    _, more, back = one_more(rows)(case, operands)
+    terms = {
+        name: torch.full((len(x), len(more.outputs["logits"]), x.shape[2]), torch.nan)
+        for name, x in operands.workspaces.items()
+    }
+    return case, replace(more, workspaces=terms), back
+
+
 def shorter(case: Case, stream: Stream) -> Operands:
     """The same requests, every one of them a third shorter."""
     first = inputs(case, Stream.of(case))
@@ -412,6 +424,7 @@ OP = register(
             Poison(),
             Invariance("page-permutation", permute_pages, "where a page lies is the block table's business"),
             Invariance("page-size", repage, "the page size says where a key lies, not what it scores"),
+            BatchInvariance(in_company),
         ),
         probed=lambda case: case.recipe == "padded" and case["lengths"] in PROBED_LENGTHS,
         replay=shorter,

@@ -15,7 +15,7 @@ from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Observation, Poison, Strides, Traffic
+from rocassay.harness.probes import BatchInvariance, Dispatch, Invariance, Observation, Poison, Strides, Traffic
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.kernels.attention.dispatch import DISPATCH, AttentionDispatch, DecodeVariant, decode_variant
 from rocassay.kernels.attention.splits import MAX_SPLITS
@@ -37,6 +37,7 @@ from rocassay.suites.kernels.attention_inputs import (
     sinks,
     steepened,
 )
+from rocassay.suites.kernels.batches import one_more
 from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_decode"
@@ -256,6 +257,12 @@ def resplit(case: Case, operands: Operands) -> Transformed:
     return other, replace(operands, workspaces=_workspaces(other, tokens)), lambda outputs: outputs
 
 
+def split_freely(seen: Observation) -> str:
+    """Without a given number, a launch has as many splits as fill the device beside the other queries."""
+    given = seen.case["path"] == "single" or seen.case["splits"]
+    return "" if given else "as many splits as fill the device; give their number to have the same bits in each batch"
+
+
 def permute_pages(case: Case, operands: Operands) -> Transformed:
     """The same records in other pages of both caches, the lists rewritten."""
     tensors, unread = dict(operands.inputs), dict(operands.unread)
@@ -328,6 +335,7 @@ OP = register(
             "sparse-attn-missed-rescale",
             "sparse-attn-sink-forgotten",
             "sparse-attn-hole-attends-to-row-zero",
+            "sparse-decode-splits-follow-batch",
             "sparse-attn-scale-applied-twice",
             "sparse-attn-last-key-dropped",
             "sparse-attn-offset-int32",
@@ -349,6 +357,7 @@ OP = register(
             Invariance("list-permutation", permute_lists, "attention is a sum over a multiset: order is free"),
             Invariance("split-count", resplit, "splits only reassociate fp32 sums"),
             Invariance("page-permutation", permute_pages, "where a page lies is the slot's business"),
+            BatchInvariance(one_more(("q", "output", "part_m", "part_l", "part_acc"), _LISTS), excused=split_freely),
         ),
         probed=_probed,
     )

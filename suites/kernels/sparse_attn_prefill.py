@@ -18,7 +18,7 @@ from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.ops import Op, Tier, register
 from rocassay.harness.plan import RoundingPlan
-from rocassay.harness.probes import Dispatch, Invariance, Observation, Poison, Strides, Traffic
+from rocassay.harness.probes import BatchInvariance, Dispatch, Invariance, Observation, Poison, Strides, Traffic
 from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.kernels.attention.dispatch import DISPATCH, AttentionDispatch, PrefillVariant, prefill_variant
 from rocassay.references.attention import sparse_attn_prefill as reference
@@ -41,6 +41,7 @@ from rocassay.suites.kernels.attention_inputs import (
     sinks,
     steepened,
 )
+from rocassay.suites.kernels.batches import one_more
 from rocassay.suites.kernels.random_lists import RANDOM, random_shapes
 
 NAME = "sparse_attn_prefill"
@@ -229,6 +230,7 @@ OP = register(
             "sparse-attn-missed-rescale",
             "sparse-attn-sink-forgotten",
             "sparse-attn-hole-attends-to-row-zero",
+            "sparse-attn-tile-follows-batch",
             "sparse-attn-scale-applied-twice",
             "sparse-attn-tail-dims-left-out",
             "sparse-attn-last-key-dropped",
@@ -241,6 +243,7 @@ OP = register(
             Poison(),
             Traffic(one_pass),
             Invariance("list-permutation", permute_lists, "attention is a sum over a multiset: order is free"),
+            BatchInvariance(one_more(("q", "output"), (("ragged_indices", "ragged_indptr"),))),
         ),
         probed=lambda case: case.recipe == "padded" and case["heads"] == 17,
     )

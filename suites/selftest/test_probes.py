@@ -18,10 +18,13 @@ from rocassay.harness import ops
 from rocassay.harness.cases import Case
 from rocassay.harness.engines.base import engine
 from rocassay.harness.engines.interpreter import InterpreterEngine
+from rocassay.harness.inputs import Operands
 from rocassay.harness.judge import Judge
-from rocassay.harness.probes import Allowance, Dispatch, Strides
+from rocassay.harness.probes import Allowance, BatchInvariance, Dispatch, Strides
+from rocassay.harness.probes.metamorphic import Transformed
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Status
+from rocassay.suites.kernels.batches import one_more
 from rocassay.suites.selftest.toys import (
     COLUMNS,
     ROWS,
@@ -156,6 +159,31 @@ def test_an_invariance_sees_a_result_that_depends_on_the_order_of_rows():
     record = judged(order_dependent)
     assert red(record) == {"row-order", "replay"}
     assert "bytes of out differ" in detail(record, "row-order")
+
+
+def in_company(case: Case, operands: Operands) -> Transformed:
+    return one_more(("x", "out"))(case, operands)
+
+
+def follows_the_batch(x: torch.Tensor, out: torch.Tensor) -> None:
+    double(x, out)
+    out[-1, 5] += len(x) > ROWS
+
+
+def test_the_batch_probe_sees_a_result_that_depends_on_how_many_rows_there_are():
+    record = judged(follows_the_batch, probes=(BatchInvariance(in_company),))
+    assert red(record) == {"batch"}
+    assert "one request more in front changes a result: out[3, 5] differs" in detail(record, "batch")
+
+
+def test_the_batch_probe_is_green_where_rows_are_on_their_own():
+    assert judged(double, probes=(BatchInvariance(in_company),)).status is Status.PASSED
+
+
+def test_a_run_whose_bits_may_follow_the_batch_says_why():
+    record = judged(follows_the_batch, probes=(BatchInvariance(in_company, excused=lambda _: "it is planned"),))
+    assert record.status is Status.PASSED
+    assert detail(record, "batch") == "not applicable: it is planned"
 
 
 def expecting(*names: str) -> tuple[Dispatch, ...]:
