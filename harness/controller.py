@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
 import sys
@@ -13,21 +12,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocassay.harness.calibration.judging import TightenedLimits, limits_for
 from rocassay.harness.cases import Case
+from rocassay.harness.choice import cells_of, chosen_engine, ledger_for, place_of, provider_of, tightened_limits
 from rocassay.harness.drills import drill_names, verdict_of
-from rocassay.harness.engines.base import Engine, engine
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.faults import Fault, fault_named
+from rocassay.harness.faults import fault_named
 from rocassay.harness.isolation.deaths import death_of, sweep
-from rocassay.harness.isolation.guard import Guard, unkept
-from rocassay.harness.judge import Judge, blank_record, unfit
-from rocassay.harness.ops import expected_cells, op_named, select_cases
+from rocassay.harness.isolation.guard import unkept
+from rocassay.harness.judge import blank_record
+from rocassay.harness.ops import select_cases
 from rocassay.harness.options import RESULTS, Options
-from rocassay.harness.providers import Provider, provider
 from rocassay.harness.results import (
-    GREEN,
     Assay,
     CaseRecord,
     Cell,
@@ -42,120 +38,10 @@ from rocassay.harness.results import (
     set_aside_cut_tail,
     summary,
 )
-from rocassay.harness.waivers import Ledger, ledger_of
+from rocassay.harness.wording import cost
 
 if TYPE_CHECKING:
     from rocassay.harness.sharding import Plan
-
-
-@functools.cache
-def default_engine() -> str:
-    """The GPU where there is one, else the interpreter."""
-    import torch
-
-    return "device" if torch.cuda.is_available() else "interpreter"
-
-
-@functools.lru_cache(maxsize=4)
-def chosen_engine(name: str) -> Engine:
-    """The engine called `name`, or the default one."""
-    return engine(name or default_engine())
-
-
-@functools.lru_cache(maxsize=4)
-def _cells(options: Options) -> tuple[Cell, ...]:
-    """Cells of the expected-to-run matrix that this run has to fill."""
-    if options.cases or not options.judges:
-        return ()
-    chosen, nobodys = chosen_engine(options.engine), _unclaimed(options)
-    wanted = expected_cells(chosen.name, options.selection())
-    wanted = (cell for cell in wanted if _elsewhere(options, chosen) or chosen.stands_for(cell.arch))
-    return tuple(cell for cell in wanted if _place(cell) not in nobodys)
-
-
-def _elsewhere(options: Options, chosen: Engine) -> bool:
-    """Whether the GPU of this machine, or its absence, says nothing of those that judge: a cluster's."""
-    return bool(options.ray) and chosen.device.type != "cpu"
-
-
-def _unclaimed(options: Options) -> frozenset[tuple[str, str, str, int]]:
-    """Places of cells whose cases the provider does not offer, or offers on another kind of machine only.
-
-    A cell without any case is none of them: that a declared case was lost is nobody's claim.
-    """
-    who, engine = provider_of(options), chosen_engine(options.engine)
-    cases = select_cases(options.tier_name, options.selection(), options.seed_range)
-    claimed = {_place(case) for case in cases if _claims(who, None if _elsewhere(options, engine) else engine, case)}
-    return frozenset(place for case in cases if (place := _place(case)) not in claimed)
-
-
-def _claims(who: Provider, engine: Engine | None, case: Case) -> bool:
-    """Whether the provider offers the case, for this kind of machine if `engine` is of one."""
-    op = op_named(case.op)
-    return who.declines(op, case) is None and (engine is None or unfit(who, op, engine, case) is None)
-
-
-def is_expected(record: CaseRecord, options: Options) -> bool:
-    """Whether the matrix lists the record's cell, so that not running it is a failure."""
-    cell = Cell(op=record.op, arch=record.arch, fp8=record.fp8, block_size=record.block_size, engine=record.engine)
-    return record.offered and cell in _cells(options)
-
-
-def provider_of(options: Options) -> Provider:
-    """The provider that was asked for, with the source that was named."""
-    return provider(options.provider, options.source)
-
-
-def make_judge(
-    options: Options, run_id: str = "", guard: Guard | None = None, limits: TightenedLimits | None = None
-) -> Judge:
-    """A judge for the provider, engine and tier of a run; without a guard nothing limits its cases.
-
-    `limits`: of the calibration; by default they are read from the options' file.
-    """
-    chosen, limits = chosen_engine(options.engine), limits or tightened_limits(options)
-    return Judge(provider_of(options), chosen, options.tier_name, run_id, guard or Guard(), limits)
-
-
-def ledger_for(options: Options) -> Ledger:
-    """What is known to fail: the waivers that were given, and the divergences that the provider brings."""
-    return ledger_of(options.waivers, provider_of(options).divergences)
-
-
-def record_of(judge: Judge, case: Case, fault: Fault | None = None) -> CaseRecord:
-    """The verdict on a case; with a fault injected the one that a drill makes of it."""
-    record = judge(case, fault)
-    return verdict_of(fault, record) if fault else record
-
-
-def tightened_limits(options: Options) -> TightenedLimits | None:
-    """The limits of the calibration that was given; CalibrationError when it is not of this run's kind."""
-    if not options.calibration:
-        return None
-    return limits_for(Path(options.calibration), chosen_engine(options.engine), options.provider)
-
-
-def explain(record: CaseRecord) -> str:
-    """A failing record in words: case, metric, value, limit, why the limit is that, and the repro line."""
-    lines = [f"{record.case} on {record.provider}/{record.engine}: {record.status.value}"]
-    if not any(not check.passed for check in record.checks):
-        lines.append(f"  {record.reason}")
-    for check in (check for check in record.checks if not check.passed):
-        limit = "" if check.limit is None else f" (limit {check.limit:g}: {check.reason})"
-        lines.append(f"  {check.name}: {check.detail}{limit}")
-        if check.coordinate:
-            lines.append(f"    first wrong: {check.coordinate}")
-    return "\n".join([*lines, f"  {record.repro}"])
-
-
-def complaint(record: CaseRecord, options: Options) -> str:
-    """What is wrong about a record of a run, in words; empty where it is as it should be."""
-    if record.fault is not None:
-        allowed = {Status.FAILED} if options.thin else {Status.FAILED, Status.BLIND}
-        missed = f"fault {record.fault} was not seen on {record.case}: {record.reason}\n  {record.repro}"
-        return "" if record.status in allowed else missed
-    absent = record.status is Status.NOT_RUN and not is_expected(record, options)
-    return "" if absent or record.status in GREEN else explain(record)
 
 
 def header_of(options: Options, **asked: Any) -> RunHeader:
@@ -212,12 +98,12 @@ class Controller:
 
         The first shard answers for cells that no case fills, so that lost cases show.
         """
-        wanted = _cells(self.options)
+        wanted = cells_of(self.options)
         if self._plan is None:
             return wanted
-        mine, filled = set(map(_place, self._cases)), set(map(_place, every))
+        mine, filled = set(map(place_of, self._cases)), set(map(place_of, every))
         first = self._plan.shard.number == 1
-        return tuple(cell for cell in wanted if _place(cell) in mine or (first and _place(cell) not in filled))
+        return tuple(cell for cell in wanted if place_of(cell) in mine or (first and place_of(cell) not in filled))
 
     def _drills(self) -> tuple[str, ...]:
         """Faults whose drill this run owes."""
@@ -386,19 +272,6 @@ class Controller:
         lines += [str(self.header.false_alarms)] if self.header.false_alarms else []
         lines += [cost(assay.ends[-1])] if assay.ends else []
         return [*lines, f"records: {self.path}"]
-
-
-def cost(end: RunEnd) -> str:
-    """Wall time and memory of a run, in words."""
-    told = f"wall time: {end.seconds:.1f} s"
-    if not end.processes:
-        return told
-    whose = "its process" if end.processes == 1 else f"the sum over {end.processes} processes"
-    return f"{told}; peak memory: {end.peak_bytes / 2**30:.2f} GiB (largest resident size, {whose})"
-
-
-def _place(of: Case | Cell) -> tuple[str, str, str, int]:
-    return (of.op, of.arch, of.fp8, of.block_size)
 
 
 def now() -> str:

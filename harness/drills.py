@@ -25,7 +25,7 @@ def select_drills(options: Options) -> list[tuple[Fault, Case]]:
     the run's engine cannot see are left out.
     """
     # The controller records which drills a run owes, and asks here.
-    from rocassay.harness.controller import chosen_engine
+    from rocassay.harness.choice import chosen_engine
 
     discover()
     engine = chosen_engine(options.engine).name

@@ -4,133 +4,39 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib import resources
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from rocassay.harness.arena import Placed
 from rocassay.harness.calibration.judging import TightenedLimits
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen.digests import combined
 from rocassay.harness.engines.base import CapturesGraphs, Engine, Trace
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.errors import RocassayError
+from rocassay.harness.execution import Execution
 from rocassay.harness.faults.fault import Fault
 from rocassay.harness.gates import customary
 from rocassay.harness.gates.verdict import Verdict
-from rocassay.harness.gates.whitened import PEER_MINIMUM, Whitened
 from rocassay.harness.implementation import Implementation
-from rocassay.harness.inputs import Operands, Stream, digest, digest_of, mismatch
+from rocassay.harness.inputs import Operands, digest_of
 from rocassay.harness.isolation.clocks import CaseTimedOut
 from rocassay.harness.isolation.guard import Guard
-from rocassay.harness.ops import SUITES, Expectation, IncompleteOp, Op, Tier, op_named
+from rocassay.harness.ops import Op, Tier, op_named
 from rocassay.harness.picture import picture_of
+from rocassay.harness.prepared import Prepared, pinned_digests, prepare, second, shared
 from rocassay.harness.probes import EVERY_OP, OF_FINDINGS, RELAUNCHING, Observation
-from rocassay.harness.probes.allocations import counted
-from rocassay.harness.probes.host_sync import watched
-from rocassay.harness.probes.probe import Probe, Relaunch, Second
+from rocassay.harness.probes.probe import Probe
 from rocassay.harness.providers import Provider
 from rocassay.harness.results import CaseRecord, Check, Coordinate, Status
-
-DIGESTS = "digests.json"
-"""File beside the shipped ops' declarations that pins the digests of their inputs."""
 
 
 class Declined(RocassayError):
     """A probe asks for a case that the provider does not offer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Inputs and golden of a case; shared by everything that is judged on the same numbers."""
-
-    operands: Operands
-    expectations: Mapping[str, Expectation]
-    digest: str
-    peer: tuple[Verdict, ...]
-    peer_errors: Mapping[str, float]
-    """Largest error of the peer by output."""
-    seconds: dict[str, float]
-
-
-@functools.lru_cache(maxsize=16)
-def _prepare(op_name: str, key: Case) -> Prepared:
-    op = op_named(op_name)
-    start = time.perf_counter()
-    operands = op.inputs(key, Stream.of(key))
-    drawn = time.perf_counter()
-    expectations = op.golden(key, operands)
-    if silent := operands.outputs.keys() - expectations.keys():
-        raise IncompleteOp(f"the golden of op {op.name!r} says nothing of output {', '.join(sorted(silent))}")
-    judged = time.perf_counter()
-    peer, peer_errors = _peer_validity(op, key, operands, expectations)
-    seconds = {"inputs": drawn - start, "golden": judged - drawn, "peer": time.perf_counter() - judged}
-    return Prepared(operands, expectations, digest(operands), peer, peer_errors, seconds)
-
-
-@functools.lru_cache(maxsize=4)
-def _second(op_name: str, key: Case) -> Second | str:
-    """Operands for a second launch in the memory of the first, with their golden; or why there are none."""
-    op, other = op_named(op_name), key.with_seed(key.seed + 1)
-    stream = Stream.of(other)
-    operands = op.replay(key, stream) if op.replay else op.inputs(other, stream)
-    if why := mismatch(_prepare(op_name, key).operands, operands):
-        return f"another seed's inputs need another call: {why}"
-    what = "shorter requests in the same memory" if op.replay else f"the values of seed {other.seed}"
-    return Second(what, operands, op.golden(key if op.replay else other, operands))
-
-
-def _peer_validity(
-    op: Op, case: Case, operands: Operands, expectations: Mapping[str, Expectation]
-) -> tuple[tuple[Verdict, ...], dict[str, float]]:
-    """Whether the rounding model describes the torch peer, and the peer's largest errors by output."""
-    whitened = {name: e.of_peer() for name, e in expectations.items() if isinstance(e, Whitened) and e.model_holds}
-    if not whitened:
-        return (), {}
-    placed = Placed(operands, torch.device("cpu"))
-    op.peer(case, placed.arguments())
-    outputs = placed.outputs()
-    verdicts = tuple(_model_holds(name, expectation, outputs[name]) for name, expectation in whitened.items())
-    return verdicts, {name: customary.largest_error(e, outputs[name]) for name, e in whitened.items()}
-
-
-def _model_holds(name: str, expectation: Whitened, output: torch.Tensor) -> Verdict:
-    broken = next((verdict for verdict in expectation.judge(name, output) if not verdict.passed), None)
-    rms, (low, high) = expectation.rms_z(output), expectation.peer_limits()
-    reason = f"the rounding model must describe a plain torch implementation: rms z in [{low:.2f}, {high:.2f}]"
-    count = int((expectation.visible & (expectation.sigma > 0)).sum())
-    valid = broken is None and (count < PEER_MINIMUM or low <= rms <= high)
-    detail = f"peer rms z {rms:.3g} over {count} elements" + (f"; {broken.detail}" if broken else "")
-    statistic = None if count < PEER_MINIMUM else rms
-    return Verdict("peer", valid, detail, statistic, high, reason, metrics={} if not count else {"rms_z": rms})
-
-
-@functools.cache
-def pinned_digests() -> dict[str, str]:
-    """Digests of the quick tier's inputs, by case id without arch."""
-    file = resources.files(SUITES) / DIGESTS
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def input_digests(cases: Iterable[Case]) -> dict[str, str]:
-    """Digests of the cases' inputs, as `pinned_digests` holds them: sorted, by case id without arch."""
-    keys = sorted({str(key): key for key in map(shared, cases)}.items())
-    return {name: digest(op_named(key.op).inputs(key, Stream.of(key))) for name, key in keys}
-
-
-def remember(cases: int) -> None:
-    """Keep the inputs and goldens of this many cases: for a process that judges the same ones again and again."""
-    global _prepare, _second
-    if _prepare.cache_parameters()["maxsize"] == cases:
-        return
-    _prepare = functools.lru_cache(maxsize=cases)(_prepare.__wrapped__)
-    _second = functools.lru_cache(maxsize=cases)(_second.__wrapped__)
 
 
 @dataclass(slots=True)
@@ -179,7 +85,7 @@ class Judge:
     def _guarded(self, op: Op, case: Case, fault: Fault | None) -> CaseRecord:
         """The record of a case that keeps within its time; one that crashes has one, too."""
         with self.guard.preparing():
-            prepared = _prepare(op.name, shared(case))
+            prepared = prepare(op.name, shared(case))
         try:
             with self.guard.judging(self.engine.device):
                 return self._judge(op, case, fault, prepared)
@@ -190,7 +96,7 @@ class Judge:
     def _judge(self, op: Op, case: Case, fault: Fault | None, prepared: Prepared) -> CaseRecord:
         start = time.perf_counter()
         implementation = Implementation(self.provider, self.engine, (fault,) if fault else ())
-        run = _Run(op, implementation)
+        run = Execution(op, implementation)
         outputs = run(case, prepared.operands)
         ran = time.perf_counter()
         gates = [v for name, e in prepared.expectations.items() for v in e.judge(name, outputs[name])]
@@ -206,7 +112,7 @@ class Judge:
             placed=run.placed,
             trace=run.trace,
             rerun=lambda other, operands: self._rerun(op, other, operands, implementation),
-            second=lambda: _second(op.name, shared(case)),
+            second=lambda: second(op.name, shared(case)),
             relaunch=run.again,
             replayed=run.replayed if isinstance(self.engine, CapturesGraphs) else None,
             allowance=op.allocations,
@@ -240,7 +146,7 @@ class Judge:
         """Outputs on other operands, possibly of another case; Declined where the provider does not offer that one."""
         if declined := self.provider.declines(op, case):
             raise Declined(declined)
-        return _Run(op, implementation)(case, operands)
+        return Execution(op, implementation)(case, operands)
 
     def _probes(self, op: Op, case: Case, fault: Fault | None, trace: Trace) -> Iterator[Probe]:
         """Probes that the case is worth; with a fault, of those that run again only what is declared to catch it."""
@@ -347,11 +253,6 @@ def repro_command(case: Case, provider: Provider, engine: str, fault: Fault | No
     return f"rocassay repro '{case}' --engine {engine}{options}"
 
 
-def shared(case: Case) -> Case:
-    """The case without its arch: inputs, golden and pinned digest serve every chip."""
-    return replace(case, arch="any")
-
-
 def _counts(trace: Trace, outputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
     programs = sum(x * y * z for x, y, z in (launch.grid for launch in trace.launches))
     elements = sum(tensor.numel() for tensor in outputs.values())
@@ -372,56 +273,3 @@ def _status(checks: list[Check]) -> tuple[Status, str]:
     first = next((check for check in failed if check.coordinate), failed[0])
     place = f" at {first.coordinate}" if first.coordinate else ""
     return Status.FAILED, f"{first.name}: {first.detail}{place}"
-
-
-class _Run:
-    """One execution of an op with a fault's change applied at its seam."""
-
-    def __init__(self, op: Op, implementation: Implementation) -> None:
-        self._op, self._implementation = op, implementation
-        self._engine = implementation.engine
-        self._case: Case
-        self._first: Operands
-        self.variant: Any = None
-        self.placed: Placed
-        self.trace: Trace
-
-    def __call__(self, case: Case, operands: Operands) -> dict[str, torch.Tensor]:
-        """Outputs on `operands`, in memory of their own."""
-        self._case, self._first = case, operands
-        self.variant = self._implementation.variant(self._op, case)
-        self.placed = Placed(self._seen(operands), self._engine.device)
-        self.trace = self._launch(self._launcher())
-        return self.placed.outputs()
-
-    def again(self, operands: Operands) -> Relaunch:
-        """The same call once more, on other values at the same addresses."""
-        self.placed.refill(self._seen(operands))
-        trace = self._launch(self._launcher())
-        return Relaunch(self.placed.outputs(), trace)
-
-    def replayed(self, operands: Operands) -> dict[str, torch.Tensor]:
-        """Outputs of a graph, captured on the run's own values and replayed on others."""
-        assert isinstance(self._engine, CapturesGraphs)
-        self.placed.refill(self._seen(self._first))
-        with self._engine.session():
-            replay = self._engine.captured(self._launcher())
-            self.placed.refill(self._seen(operands))
-            replay()
-        return self.placed.outputs()
-
-    def _seen(self, operands: Operands) -> Operands:
-        return self._implementation.seen(self._op, operands)
-
-    def _launcher(self) -> Callable[[], None]:
-        return self._implementation.launcher(self._op, self._case, self.placed.arguments(), self.variant)
-
-    def _launch(self, call: Callable[[], None]) -> Trace:
-        device = self._engine.device
-        with (
-            self._engine.session() as trace,
-            watched(device, trace.syncs),
-            counted(device, trace.allocations),
-        ):
-            call()
-        return trace

@@ -176,8 +176,8 @@ class _Distribution:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: Any) -> None:
         """Give the item that took a worker along the record that the worker could not send."""
-        from rocassay.harness.controller import explain
         from rocassay.harness.junit import tell_case
+        from rocassay.harness.wording import explain
 
         controller: Controller | None = _ACTIVE.get("controller")
         record = controller.of_dead(crashitem, report.node) if controller is not None else None
@@ -230,7 +230,7 @@ def _parametrise_drills(metafunc: pytest.Metafunc, options: Options) -> None:
 
 @pytest.fixture(scope="session")
 def _judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
-    from rocassay.harness.controller import make_judge
+    from rocassay.harness.choice import make_judge
     from rocassay.harness.isolation.hooks import guarding
 
     options = request.config.stash[_OPTIONS]
@@ -264,9 +264,10 @@ def _send(node: pytest.Item, record: CaseRecord) -> None:
 @pytest.fixture
 def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Judge a case, record the verdict and fail unless it is green."""
-    from rocassay.harness.controller import complaint, is_expected, record_of
+    from rocassay.harness.choice import is_expected, record_of
     from rocassay.harness.results import Status
     from rocassay.harness.waivers import ledger_of
+    from rocassay.harness.wording import complaint
 
     options = request.config.stash[_OPTIONS]
     known = ledger_of(options.waivers, _judge.provider.divergences)
@@ -288,7 +289,8 @@ def assay(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Case], Non
 @pytest.fixture
 def drill(_judge: Judge, request: pytest.FixtureRequest) -> Callable[[Fault, Case], None]:
     """Judge a case with a fault injected, record the verdict and fail unless it is red for a declared reason."""
-    from rocassay.harness.controller import complaint, record_of
+    from rocassay.harness.choice import record_of
+    from rocassay.harness.wording import complaint
 
     options = request.config.stash[_OPTIONS]
 

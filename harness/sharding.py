@@ -56,7 +56,7 @@ def plan_of(options: Options) -> Plan | None:
     """
     if not options.shard:
         return None
-    from rocassay.harness.controller import chosen_engine
+    from rocassay.harness.choice import chosen_engine
 
     work = work_of(options)
     known = durations_of(options.durations, chosen_engine(options.engine).name, options.provider)

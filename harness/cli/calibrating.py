@@ -19,11 +19,11 @@ from rocassay.harness.calibration.document import FILE, Calibration, Fit, OpCali
 from rocassay.harness.calibration.draws import draws
 from rocassay.harness.calibration.errors import CalibrationError
 from rocassay.harness.calibration.moments import most_often
+from rocassay.harness.choice import chosen_engine
 from rocassay.harness.cli.console import table_console
 from rocassay.harness.cli.plain import say
 from rocassay.harness.cli.progress import Progress
 from rocassay.harness.cli.running import BAD_INPUT, FINISHED, run_pytest
-from rocassay.harness.controller import chosen_engine
 from rocassay.harness.gates.whitened import MAX_Z, WORST_ROW_T
 from rocassay.harness.ops import discover, op_named
 from rocassay.harness.options import RESULTS, Options

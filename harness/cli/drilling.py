@@ -104,7 +104,7 @@ def workers_for(drills: int, options: Options) -> str:
 
     Not so on a device: there a fault may destroy the context, and a worker can be replaced, this process cannot.
     """
-    from rocassay.harness.controller import chosen_engine
+    from rocassay.harness.choice import chosen_engine
 
     alone = drills <= FEW_CASES and chosen_engine(options.engine).name in ("interpreter", "isa")
     return "0" if alone else "auto"

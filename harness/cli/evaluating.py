@@ -373,7 +373,7 @@ def _shipped(shipped: Any, subject: Subject, history: History) -> BaselineOf:
 
 
 def _best_engine() -> str:
-    from rocassay.harness.controller import chosen_engine
+    from rocassay.harness.choice import chosen_engine
 
     return chosen_engine("").name
 

@@ -172,7 +172,7 @@ def _plain(wanted: Wanted, found: list[Searched], reasons: list[str]) -> dict[st
 
 
 def _print(console: Console, found: list[Searched], reasons: list[str], kept: list[str], path: Path) -> None:
-    from rocassay.harness.controller import explain
+    from rocassay.harness.wording import explain
 
     for searched in found:
         for record in searched.findings:

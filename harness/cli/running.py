@@ -27,7 +27,7 @@ def execute(options: Options, *, workers: str) -> int:
     """Run the suites under pytest with progress; print the verdict; exit code 0 iff green."""
     options.checked()
     assert options.out is not None
-    from rocassay.harness.controller import ledger_for
+    from rocassay.harness.choice import ledger_for
 
     broken, red = "", False
     if options.ray:
@@ -113,7 +113,7 @@ def _print_verdict(console: Console, assay: Assay, broken: str) -> None:
     if assay.false_alarms:
         console.print(str(assay.false_alarms), highlight=False, markup=False, soft_wrap=True)
     if assay.ends:
-        from rocassay.harness.controller import cost
+        from rocassay.harness.wording import cost
 
         console.print(cost(assay.ends[-1]), highlight=False, soft_wrap=True)
     console.print(f"records: {assay.path}", highlight=False, soft_wrap=True)

@@ -18,9 +18,9 @@ from rocassay.harness.cases import Case
 from rocassay.harness.cli.console import table_console
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.faults import catalogue, fault_named
-from rocassay.harness.judge import input_digests
 from rocassay.harness.ops import discover, op_named, select_cases
 from rocassay.harness.options import Options, records_in
+from rocassay.harness.prepared import input_digests
 from rocassay.harness.results import GREEN, CaseRecord, Check, Status, read
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def list_faults(*, as_json: bool) -> None:
 
 def reproduce(text: str, options: Options, *, fault: str, as_json: bool) -> int:
     """Judge one case and print every check; exit code 0 iff green (with a fault: iff red)."""
-    from rocassay.harness.controller import ledger_for, make_judge
+    from rocassay.harness.choice import ledger_for, make_judge
 
     case = Case.parse(text)
     discover()

@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rocassay.harness.cases import Case
+from rocassay.harness.choice import chosen_engine, tightened_limits
 from rocassay.harness.cluster.messages import Greeting, Job, Judged, Told
 from rocassay.harness.cluster.needs import needs_of, offers_of, places_of
 from rocassay.harness.cluster.schedule import Schedule, Worker
-from rocassay.harness.controller import Controller, chosen_engine, complaint, tightened_limits
+from rocassay.harness.controller import Controller
 from rocassay.harness.environment import commit, versions
 from rocassay.harness.results import CaseRecord, Status, seconds_of
 from rocassay.harness.sharding import Item, durations_of
+from rocassay.harness.wording import complaint
 
 POLL_SECONDS = 1.0
 """How often new machines are looked for."""

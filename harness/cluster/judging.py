@@ -7,8 +7,8 @@ import platform
 from multiprocessing.connection import Connection
 
 from rocassay.harness.cases import Case
+from rocassay.harness.choice import chosen_engine, make_judge, record_of
 from rocassay.harness.cluster.messages import Greeting, Job, Judged
-from rocassay.harness.controller import chosen_engine, make_judge, record_of
 from rocassay.harness.environment import commit, peak_memory, versions
 from rocassay.harness.faults import fault_named
 from rocassay.harness.isolation.guard import guard_of_worker

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import chosen_engine, ledger_for, make_judge, provider_of
+from rocassay.harness.choice import chosen_engine, ledger_for, make_judge, provider_of
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.fuzz.search import Budget, Mistake, Search, Searched, Watcher
 from rocassay.harness.isolation.deaths import sweep, told, trace_of

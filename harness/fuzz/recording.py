@@ -6,7 +6,8 @@ import time
 import uuid
 from pathlib import Path
 
-from rocassay.harness.controller import chosen_engine, header_of, now
+from rocassay.harness.choice import chosen_engine
+from rocassay.harness.controller import header_of, now
 from rocassay.harness.fuzz.search import Mistake, Searched
 from rocassay.harness.options import RESULTS, Options
 from rocassay.harness.results import (

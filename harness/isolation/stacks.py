@@ -14,8 +14,8 @@ from types import FrameType, TracebackType
 
 _HARNESS = Path(__file__).parents[1]
 
-_JUDGE = str(_HARNESS / "judge.py")
-"""Frames outside of this file's belong to pytest and to the test that asked for the verdict."""
+_JUDGE = frozenset(str(_HARNESS / name) for name in ("judge.py", "execution.py"))
+"""Frames outside of these files' belong to pytest and to the test that asked for the verdict."""
 
 _MACHINERY = frozenset({"torch", "triton", "numpy"})
 """Installed packages in which a kernel or launcher waits, but which are none."""
@@ -74,7 +74,7 @@ def of_dump(text: str) -> tuple[Frame, ...]:
     The first thread's where none is seen to judge; empty where the text holds no frame.
     """
     threads = [_frames(thread) for thread in _THREAD.split(text)[1:]]
-    judging = (stack for stack in threads if any(frame.file == _JUDGE for frame in stack))
+    judging = (stack for stack in threads if any(frame.file in _JUDGE for frame in stack))
     return next(judging, threads[0] if threads else ())
 
 
@@ -87,6 +87,6 @@ def place(stack: Sequence[Frame]) -> str:
     """The innermost call, and the innermost one of a kernel or launcher if that is another; empty without a stack."""
     if not stack:
         return ""
-    judged = itertools.takewhile(lambda frame: frame.file != _JUDGE, stack)
+    judged = itertools.takewhile(lambda frame: frame.file not in _JUDGE, stack)
     own = next((frame for frame in judged if not frame.of_machinery), stack[0])
     return f"in {stack[0]}" + ("" if own == stack[0] else f", called from {own}")

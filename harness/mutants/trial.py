@@ -13,13 +13,14 @@ from typing import Any
 
 from rocassay.harness.cases import Case
 from rocassay.harness.errors import RocassayError
-from rocassay.harness.judge import Judge, remember
+from rocassay.harness.judge import Judge
 from rocassay.harness.mutants.injection import injected
 from rocassay.harness.mutants.lines import Lines, executed
 from rocassay.harness.mutants.machinecode import MachineCode
 from rocassay.harness.mutants.mutant import INTERPRETER, Mutant
 from rocassay.harness.mutants.reach import reach_of
 from rocassay.harness.ops import Op
+from rocassay.harness.prepared import remember
 from rocassay.harness.results import GREEN, CaseRecord, Status
 from rocassay.harness.results.mutants import Fate, MutantRecord
 

@@ -31,7 +31,7 @@ def judge(case: str, *, provider: str = "rocassay", source: str = "", engine: st
     Raises RocassayError for an id, provider, engine or fault that does not exist.
     """
     from rocassay.harness.cases import Case
-    from rocassay.harness.controller import make_judge
+    from rocassay.harness.choice import make_judge
     from rocassay.harness.faults import fault_named
     from rocassay.harness.ops import discover
     from rocassay.harness.options import Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import make_judge
+from rocassay.harness.choice import make_judge
 from rocassay.harness.drills import select_drills
 from rocassay.harness.inputs import Stream
 from rocassay.harness.judge import Judge

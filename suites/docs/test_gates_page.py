@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from rocassay.harness import arena, judge
+from rocassay.harness import arena, judge, prepared
 from rocassay.harness.gates import ExactBytes, Verdict, Whitened, exact, selection, whitened
 from rocassay.harness.gates.selection import Selection
 from rocassay.harness.ops import discover
@@ -39,7 +39,7 @@ def verdict_names(module: ModuleType) -> Iterator[str]:
 
 
 def test_every_gate_has_a_row_and_every_row_a_gate():
-    known = {name for module in (exact, selection, whitened, judge) for name in verdict_names(module)}
+    known = {name for module in (exact, selection, whitened, judge, prepared) for name in verdict_names(module)}
     assert len(known) >= 9
     assert {name for row in rows(TEXT, "Gates") for name in names(row[0])} == known
 

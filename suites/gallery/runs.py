@@ -11,7 +11,7 @@ from pathlib import Path
 import rocassay
 from rocassay.harness.arch import fp8_format_of
 from rocassay.harness.cases import Case, Selection
-from rocassay.harness.controller import make_judge
+from rocassay.harness.choice import make_judge
 from rocassay.harness.environment import commit, peak_memory, versions
 from rocassay.harness.faults import Fault, fault_named
 from rocassay.harness.judge import Judge

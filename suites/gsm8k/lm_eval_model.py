@@ -28,7 +28,7 @@ from rocassay.harness.accuracy.errors import AccuracyError, AnswererError
 from rocassay.harness.accuracy.questions import Answer, Question
 from rocassay.harness.accuracy.tasks import GSM8K_MAX_TOKENS
 from rocassay.harness.arch import fp8_format_of
-from rocassay.harness.controller import default_engine
+from rocassay.harness.choice import default_engine
 from rocassay.suites.gsm8k.embedded import EmbeddedModel, Setting
 from rocassay.suites.gsm8k.model import WEIGHTS
 

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 
-from rocassay.harness.controller import chosen_engine
+from rocassay.harness.choice import chosen_engine
 from rocassay.harness.layouts import TILE, Layout, normal, shuffle
 from rocassay.kernels.common.indexer_page import HEAD_DIM, SCALE_BYTES, scale_row, value_column, value_row
 from rocassay.suites.kernels.axes import BLOCK_SIZES

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rocassay.harness.arch import Target, fp8_format_of
 from rocassay.harness.arena import Placed
-from rocassay.harness.controller import chosen_engine
+from rocassay.harness.choice import chosen_engine
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.inputs import Operands, Placement, Stream
 from rocassay.harness.layouts import Layout, LayoutError, interleaved_584, interleaved_656, planar_584

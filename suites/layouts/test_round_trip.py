@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rocassay.harness.arch import Target
 from rocassay.harness.arena import Placed
-from rocassay.harness.controller import chosen_engine
+from rocassay.harness.choice import chosen_engine
 from rocassay.harness.fp8 import encode, format_of
 from rocassay.harness.gates import Whitened
 from rocassay.harness.inputs import Operands, Stream

@@ -77,8 +77,8 @@ def test_a_known_divergence_is_of_a_case_that_is_offered_and_of_one_release(name
     case = Case.parse(entry.case)
     assert entry.provider == name
     assert provider(name).declines(op_named(case.op), case) is None
-    assert list(entry.versions) == [import_module(f"rocassay.suites.providers.{name}").PROJECT.distribution]
-    assert "," in next(iter(entry.versions.values())), "the next release may have mended it"
+    release = entry.versions[import_module(f"rocassay.suites.providers.{name}").PROJECT.distribution]
+    assert "," in release, "the next release may have mended it"
 
 
 def test_every_foreign_provider_has_a_ledger():

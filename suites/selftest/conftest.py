@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rocassay.harness import judge, ops
+from rocassay.harness import ops, prepared
 from rocassay.harness.faults import fault
 from rocassay.suites.selftest.children import Children
 from rocassay.suites.selftest.commandline import rocassay
@@ -26,8 +26,8 @@ def registry() -> Iterator[None]:
         store.clear()
         store.update(before)
     ops._MATRICES[:] = matrices
-    judge._prepare.cache_clear()
-    judge._second.cache_clear()
+    prepared.prepare.cache_clear()
+    prepared.second.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rocassay.harness.cases import Selection
-from rocassay.harness.judge import input_digests, pinned_digests, shared
 from rocassay.harness.ops import select_cases
+from rocassay.harness.prepared import input_digests, pinned_digests, shared
 
 REGENERATE = (
     "if the inputs were changed on purpose, run `rocassay list --digests > digests.json` "

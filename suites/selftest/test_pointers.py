@@ -13,7 +13,7 @@ import triton.language as tl
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import make_judge
+from rocassay.harness.choice import make_judge
 from rocassay.harness.gates import ExactBytes
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import register as register_op

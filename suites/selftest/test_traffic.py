@@ -13,7 +13,7 @@ import triton.language as tl
 
 from rocassay.harness.arch import Target
 from rocassay.harness.cases import Case
-from rocassay.harness.controller import make_judge
+from rocassay.harness.choice import make_judge
 from rocassay.harness.engines.base import Trace
 from rocassay.harness.ops import register as register_op
 from rocassay.harness.options import Options
