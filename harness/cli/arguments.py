@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from rocassay.harness.options import Options
 
 Ops = Annotated[list[str] | None, typer.Option("--op", help="Only this op (repeatable).")]
 Arches = Annotated[list[str] | None, typer.Option("--arch", help="Only this gfx architecture (repeatable).")]
@@ -51,3 +53,17 @@ CalibrationFile = Annotated[
     str, typer.Option("--calibration", help="File of `rocassay calibrate`: judge by its tightened limits, too.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+OUT = Path("rocassay-out")
+"""Folder of a run's records, unless another one is named."""
+
+
+def selected(
+    op: list[str] | None,
+    arch: list[str] | None,
+    fp8: list[str] | None,
+    block_size: list[int] | None,
+    **rest: Any,
+) -> Options:
+    """The options of a run over what the common filters select."""
+    return Options(tuple(op or ()), tuple(arch or ()), tuple(fp8 or ()), tuple(block_size or ()), **rest)
