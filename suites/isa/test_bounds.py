@@ -155,6 +155,11 @@ def test_a_log_is_bounded_and_says_what_it_left_out():
             "(wave 2, workgroup 0, 64 lanes) (3 times)",
         ),
         (
+            MachineFinding("local_race", "ds_read", "a.py:4", "LDS", 8, 2, 0, 1, 1, "read after unfinished write"),
+            "local_race: `ds_read` at a.py:4 races at byte 8 of LDS, the barrier between did not wait: read after "
+            "unfinished write of wave 1 (wave 2, workgroup 0, 1 lane)",
+        ),
+        (
             MachineFinding("write_conflict", "store", "a.py:5", "out", 4, 0, 3, 1, -2),
             "write_conflict: `store` at a.py:5 writes byte 4 of out, where several workgroups wrote another value, in "
             "no order (wave 0, workgroup 3, 1 lane)",

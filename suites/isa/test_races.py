@@ -125,8 +125,24 @@ def test_a_barrier_orders_thousands_of_times():
 ])  # fmt: skip
 def test_a_barrier_orders_only_what_was_waited_for(first: str, second: str):
     assert run(f"{first}\ns_waitcnt lgkmcnt(0)\ns_barrier\n{second}").clean
-    assert len(races(run(f"{first}\ns_barrier\n{second}"))) == 1
+    order = "write after unfinished read" if "write" in second else "read after unfinished write"
+    assert races(run(f"{first}\ns_barrier\n{second}")) == [order]
     assert len(races(run(f"{first}\nds_read_b32 v10, v1 offset:1024\ns_waitcnt lgkmcnt(1)\ns_barrier\n{second}"))) == 0
+
+
+def test_what_is_begun_behind_the_barrier_is_not_called_unfinished():
+    """The second store of the same wave lies behind the barrier, as the load of the other wave does."""
+    finding = only(run("ds_write_b32 v1, v0\ns_barrier\nds_write_b32 v1, v8\nds_read_b32 v9, v2"))
+    assert (finding.detail, finding.offset) == ("read after write", 256)
+    loads = only(run("ds_read_b32 v9, v1\ns_barrier\nds_read_b32 v9, v1\nds_write_b32 v2, v0"))
+    assert (loads.detail, loads.offset) == ("write after read", 256)
+
+
+@pytest.mark.parametrize(("others", "found"), [(14, ["read after unfinished write"]), (15, [])])
+def test_a_full_counter_completes_the_oldest(others: int, found: list[str]):
+    """lgkmcnt counts to 15: the sixteenth store waits until the first has landed."""
+    stores = "\n".join(["ds_write_b32 v1, v0", *["ds_write_b32 v1, v0 offset:1024"] * others])
+    assert races(run(f"{stores}\ns_barrier\nds_read_b32 v9, v2")) == found
 
 
 COPY = """

@@ -35,6 +35,9 @@ _SENTENCES: dict[Kind, str] = {
     "divergent_barrier": "is not reached by all waves of the workgroup",
 }
 
+_UNFINISHED = "races at byte {offset} of {subject}, the barrier between did not wait: {detail} of {other}"
+"""Of a race with what was begun before the barrier."""
+
 
 def place_of(instruction: Instruction) -> str:
     """Where in the source an instruction comes from."""
@@ -75,9 +78,8 @@ class MachineFinding:
         """One sentence."""
         side = "wave" if self.kind == "local_race" else "workgroup"
         other = f"several {side}s" if self.other == SEVERAL else f"{side} {self.other}"
-        sentence = _SENTENCES[self.kind].format(
-            offset=self.offset, subject=self.subject, other=other, detail=self.detail
-        )
+        words = _UNFINISHED if "unfinished" in self.detail else _SENTENCES[self.kind]
+        sentence = words.format(offset=self.offset, subject=self.subject, other=other, detail=self.detail)
         who = [f"wave {self.wave}"] if self.wave >= 0 else []
         who += [f"workgroup {self.group}"] if self.group >= 0 else []
         who += [f"{self.lanes} lane{'s' if self.lanes != 1 else ''}"] if self.lanes else []

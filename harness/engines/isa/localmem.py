@@ -286,7 +286,7 @@ class Lds:
     def _race(self, clashes: Sequence[Clash], by: By) -> None:
         for clash in clashes:
             offset = (clash.unit << self.grain) % self.size
-            self.findings.add(by.finding("local_race", clash.lanes, LOCAL, offset, clash.order, clash.other))
+            self.findings.add(by.finding("local_race", clash.lanes, LOCAL, offset, clash.detail, clash.other))
 
 
 def _snapshot(state: State) -> State:

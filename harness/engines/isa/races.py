@@ -56,12 +56,19 @@ class Clash:
         lanes: bool [W, 64].
         unit: of the first one.
         other: the wave before; -2 for several.
+        unfinished: whether it began before a barrier that did not wait for it.
     """
 
     order: str
     lanes: Bits
     unit: int
     other: int
+    unfinished: bool = False
+
+    @property
+    def detail(self) -> str:
+        """The order in words."""
+        return self.order.replace("after ", "after unfinished ") if self.unfinished else self.order
 
 
 class Watch:
@@ -71,6 +78,7 @@ class Watch:
         self._units, self._first = units, first
         self.writers, self.readers = Tagged(units * groups), Tagged(units * groups)
         self._copies: Tagged | None = None
+        self._carried: dict[bool, Tagged] = {}
         self._epoch = np.ones(groups, np.int64)
         self._lowest = np.full(groups, -1, np.int64)
         self._batch: tuple[Ints | None, Tags, Tags] = (None, np.zeros(0, np.uint16), np.zeros(0, np.uint16))
@@ -81,7 +89,8 @@ class Watch:
         self._epoch[local] += 1
         for group in local[self._epoch[local] > _LAST_EPOCH].tolist():
             part = slice(group * self._units, (group + 1) * self._units)
-            self.writers.tags[part] = self.readers.tags[part] = 0
+            for tagged in (self.writers, self.readers, *self._carried.values()):
+                tagged.tags[part] = 0
             self._epoch[group] = 1
         self._batch = (None, *self._batch[1:])
 
@@ -104,6 +113,7 @@ class Watch:
         """Note a load; its races."""
         rows = _Rows(touch, full, *self._rows(state))
         found = self._against(self.writers, touch, rows, "read after write", state)
+        self._begun(rows, writes=False)
         self._note_readers(rows)
         return found
 
@@ -112,6 +122,7 @@ class Watch:
         rows = _Rows(touch, full, *self._rows(state))
         found = self._against(self.writers, touch, rows, "write after write", state)
         found += self._against(self.readers, touch, rows, "write after read", state)
+        self._begun(rows, writes=True)
         return found, not rows.put(self.writers)
 
     def met(self, touch: Touch, state: State) -> list[Clash]:
@@ -134,6 +145,14 @@ class Watch:
         """An access that was begun before a barrier and that nobody waited for: it may happen behind it."""
         rows = _Rows(touch, False, *self._rows(state))
         rows.put(self.writers if touch.writes else self.readers)
+        if touch.writes not in self._carried:
+            self._carried[touch.writes] = Tagged(len(self.writers.tags))
+        rows.put(self._carried[touch.writes])
+
+    def _begun(self, rows: _Rows, *, writes: bool) -> None:
+        """An access behind the barrier: of its units it is no longer one from before that races."""
+        if carried := self._carried.get(writes):
+            rows.clear(carried)
 
     def fly(self, touch: Touch, state: State, landed: bool) -> None:
         """Note that an asynchronous copy is under way to these units, or has arrived."""
@@ -181,7 +200,9 @@ class Watch:
         row, lane = (int(part[0]) for part in np.nonzero(lanes))
         unit = int(touch.units.first[row, lane]) + first
         inner = int(tagged.tags[unit]) - int(self._rows(state)[0][row])
-        return [Clash(order, lanes, unit, self._wave(state, row, inner))]
+        carried = self._carried.get(tagged is self.writers)
+        unfinished = carried is not None and bool(carried.tags[unit] == tagged.tags[unit])
+        return [Clash(order, lanes, unit, self._wave(state, row, inner), unfinished)]
 
     def _wave(self, state: State, row: int, inner: int) -> int:
         """The wave of a tag, in the workgroup of a row."""
@@ -247,6 +268,12 @@ class _Rows:
     def wide(self, tags: Tags) -> Any:
         """A tag of each row as wide as a piece; broadcasts against the pieces."""
         return self.units.repeated(tags if self.full else tags[:, 0])
+
+    def clear(self, tagged: Tagged) -> None:
+        """Nobody's tag in all units."""
+        view = tagged.views[self.units.wide]
+        for index in self.units.pieces:
+            view[index] = 0
 
     def put(self, tagged: Tagged) -> bool:
         """Write the own tags; False when waves of one workgroup meet in this."""
