@@ -93,44 +93,14 @@ def build(
     lens: torch.Tensor,
     rows: torch.Tensor,
 ) -> Any:
-    """`DeepseekV32IndexerMetadataBuilder.build` of a decode step that fills the buffers `lens` and `rows`."""
-    kind: Any = call.function(BUILDER)
-    next_n, ratio, tokens = call.case.integer("next_n"), call["compress_ratio"], len(lens)
+    """`DeepseekV32IndexerMetadataBuilder.build` of a decode step that fills the buffers `lens` and `rows`.
 
-    def buffer() -> torch.Tensor:
-        return lens.new_zeros(max(tokens, len(host)))
-
-    config = SimpleNamespace(
-        num_speculative_tokens=next_n - 1,
-        speculative_config=SimpleNamespace(enable_adaptive_verification=call.case["adaptive"] == 1),
-        model_config=SimpleNamespace(architectures=["DeepseekV4ForCausalLM"]),
-    )
-    builder = kind.__new__(kind)
-    builder.__dict__.update(
-        vllm_config=config,
-        use_flattening=call.function(f"{BACKENDS}.indexer:_use_flattening")(config),
-        supports_varlen=False,
-        use_pcp=False,
-        pcp_world_size=1,
-        dcp_world_size=1,
-        cp_kv_cache_interleave_size=1,
-        compress_ratio=ratio,
-        num_speculative_tokens=next_n - 1,
-        decode_threshold=next_n,
-        offsets_buffer=torch.arange(next_n, dtype=torch.int32, device=lens.device),
-        arange_buffer=torch.arange(tokens, dtype=torch.int32, device=lens.device),
-        decode_lens_buffer=buffer(),
-        per_req_decode_lens_buffer=buffer(),
-        decode_seq_lens_buffer=lens,
-        expanded_seq_lens_buffer=buffer(),
-        expanded_block_table_buffer=rows,
-        compressed_slot_mapping_buffer=buffer(),
-        scheduler_metadata_buffer=buffer(),
-        kv_cache_spec=SimpleNamespace(num_states=1),
-    )
+    starts: first tokens of the requests, [B + 1], which the engine has on the host as `host`. table: [B, W]. Rows of
+    `lens` beyond the step's tokens are the padding of a captured graph.
+    """
     step = SimpleNamespace(
         num_reqs=len(host) - 1,
-        num_actual_tokens=tokens,
+        num_actual_tokens=len(lens),
         query_start_loc=starts,
         query_start_loc_cpu=host.view(HostLens),
         seq_lens=call["seq_lens"],
@@ -139,10 +109,49 @@ def build(
         block_table_tensor=table,
         dcp_local_seq_lens=None,
     )
-    return builder.build(0, step)
+    return builder_of(call, lens, rows, max(len(lens), len(host))).build(0, step)
+
+
+def builder_of(call: Call, lens: torch.Tensor, rows: torch.Tensor, room: int) -> Any:
+    """A builder whose buffers of lengths and of block-table rows are these, and the others of `room` entries."""
+    kind: Any = call.function(BUILDER)
+    next_n = call.case.integer("next_n")
+    config = SimpleNamespace(
+        num_speculative_tokens=next_n - 1,
+        speculative_config=SimpleNamespace(enable_adaptive_verification=call.case["adaptive"] == 1),
+        model_config=SimpleNamespace(architectures=["DeepseekV4ForCausalLM"]),
+    )
+    others = (
+        "decode_lens",
+        "per_req_decode_lens",
+        "expanded_seq_lens",
+        "compressed_slot_mapping",
+        "scheduler_metadata",
+    )
+    builder = kind.__new__(kind)
+    builder.__dict__.update({f"{name}_buffer": lens.new_zeros(room) for name in others})
+    builder.__dict__.update(
+        vllm_config=config,
+        use_flattening=call.function(f"{BACKENDS}.indexer:_use_flattening")(config),
+        supports_varlen=False,
+        use_pcp=False,
+        pcp_world_size=1,
+        dcp_world_size=1,
+        cp_kv_cache_interleave_size=1,
+        compress_ratio=call["compress_ratio"],
+        num_speculative_tokens=next_n - 1,
+        decode_threshold=next_n,
+        offsets_buffer=torch.arange(next_n, dtype=torch.int32, device=lens.device),
+        arange_buffer=torch.arange(room, dtype=torch.int32, device=lens.device),
+        decode_seq_lens_buffer=lens,
+        expanded_block_table_buffer=rows,
+        kv_cache_spec=SimpleNamespace(num_states=1),
+    )
+    return builder
 
 
 MIXED_FLAVOUR = replace(OTHER_FLAVOUR, params={"dtype": ("mixed",)})
+NO_COLUMNS = Gap(when=lambda case: dict(case.params).get("width") == 0, reason="a block table has columns")
 
 ADAPTERS = {
     "mla_decode_fwd": (
@@ -161,6 +170,6 @@ ADAPTERS = {
     ),
     "indexer_decode_lens": (
         Adapter(BUILDER, lens_by_request, Offer(params={"next_n": (1, 2), "adaptive": (0,)})),
-        Adapter(BUILDER, lens_by_row, Offer(gaps=(Gap(params={"width": (0,)}, reason="a block table has columns"),))),
+        Adapter(BUILDER, lens_by_row, Offer(gaps=(NO_COLUMNS,))),
     ),
 }
