@@ -49,11 +49,30 @@ _EXPLICIT: tuple[tuple[Any, str], ...] = (
 """Waits that are asked for by name, which neither the dispatcher nor the debug mode sees."""
 
 
+_ACTIVE: list[list[str]] = []
+"""Findings of the watches that are open."""
+
+
 @contextlib.contextmanager
 def watched(device: torch.device, syncs: list[str]) -> Generator[None, None, None]:
     """While open, whatever would make the host wait for `device` is appended to `syncs` as "what at file:line"."""
-    with _asked_for(device, syncs), _debug_mode(device, syncs), _Spoken(syncs), _Dispatched(device, syncs):
+    _ACTIVE.append(syncs)
+    try:
+        with _asked_for(device, syncs), _debug_mode(device, syncs), _Spoken(syncs), _Dispatched(device, syncs):
+            yield
+    finally:
+        _ACTIVE.pop()
+
+
+@contextlib.contextmanager
+def known_on_the_host() -> Generator[None, None, None]:
+    """While open, nothing is a finding: what is read is what the caller of an implementation has on the host, too."""
+    before = [(syncs, len(syncs)) for syncs in _ACTIVE]
+    try:
         yield
+    finally:
+        for syncs, count in before:
+            del syncs[count:]
 
 
 @contextlib.contextmanager

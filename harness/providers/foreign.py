@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from triton.runtime.autotuner import Autotuner
 
 from rocassay.harness.cases import Case
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.ops import Op
+from rocassay.harness.probes.host_sync import known_on_the_host
 from rocassay.harness.providers.functions import EVERYTHING, Offer, Offering
 from rocassay.harness.providers.trees import Project, Tree, tree_of
 from rocassay.harness.providers.world import World
@@ -58,6 +61,11 @@ class Call:
         stage = output.contiguous()
         yield stage
         output.copy_(stage)
+
+    def host(self, name: str) -> NDArray[np.int64]:
+        """An integer input of which the foreign function's caller has a copy on the host, so that none waits for it."""
+        with known_on_the_host():
+            return np.array(self.arguments[name].tolist(), dtype=np.int64)
 
     def fp8(self, name: str) -> torch.Tensor:
         """An argument whose bytes are codes, as a tensor of the case's FP8 format."""

@@ -119,7 +119,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         """A spec for a module of the world; None for the rest of Python's."""
         if not self._world.owns(fullname):
             return None
-        return importlib.machinery.ModuleSpec(fullname, self._loader, is_package=True)
+        return importlib.machinery.ModuleSpec(fullname, self._loader, is_package=not self._world.is_file(fullname))
 
 
 class World:
@@ -143,6 +143,10 @@ class World:
     def executes(self, name: str) -> bool:
         """Whether the module's own source is run."""
         return name in self._chosen
+
+    def is_file(self, name: str) -> bool:
+        """Whether the module is executed and no package, so that its relative imports start beside it."""
+        return self.executes(name) and self.file_of(name).name != "__init__.py"
 
     def knows(self, name: str) -> bool:
         """Whether the module was chosen, has a facade, or leads to one that does."""

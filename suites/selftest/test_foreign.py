@@ -218,6 +218,23 @@ def test_operands_that_must_be_contiguous_are_copied_and_written_back(wheel: Pat
     assert column.eq(1).all()
 
 
+def test_a_module_finds_what_lies_beside_it(unpacked: Path):
+    (unpacked / "toylib/config.py").write_text("from .units import TWO as FACTOR\n")
+    (unpacked / "toylib/units.py").write_text("TWO = 2\n")
+    world = World(Folder(unpacked), "toylib", ("toylib.config", "toylib.units"), {})
+    assert world.module("toylib.config").FACTOR == 2
+
+
+def test_integers_that_the_caller_has_on_the_host_are_no_wait(wheel: Path, toy: Op):
+    def bind_counted(call: Call) -> None:
+        call.function("toylib.ops.double:double")(call["x"], call["out"])
+        rows = Call(call.case, {"rows": torch.arange(ROWS)}, call.world)
+        assert rows.host("rows").tolist() == list(range(ROWS))
+
+    record = Judge(foreign(wheel, bind=bind_counted), InterpreterEngine(), "quick", "")(toy_case())
+    assert (record.status, record.reason) == (Status.PASSED, "")
+
+
 def test_a_path_that_leaves_the_world_says_what_it_wanted(wheel: Path, toy: Op):
     record = Judge(foreign(wheel, bind=bind_tuned), InterpreterEngine(), "quick", "")(toy_case())
     assert record.status is Status.CRASHED

@@ -15,7 +15,7 @@ from rocassay.harness.engines.base import engine
 from rocassay.harness.judge import Judge
 from rocassay.harness.probes import Allowance
 from rocassay.harness.probes.callers import place
-from rocassay.harness.probes.host_sync import watched
+from rocassay.harness.probes.host_sync import known_on_the_host, watched
 from rocassay.harness.probes.watching import Watch
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Check, Status
@@ -156,3 +156,17 @@ def test_a_wait_that_is_asked_for_by_name_counts_and_the_name_means_itself_again
 def test_watching_calls_does_not_ask_for_torchs_compiler(mode: type[Watch]):
     # Wrapped by torch, the first call under the mode would import torch._dynamo, for seconds.
     assert inspect.unwrap(mode.__torch_dispatch__) is mode.__torch_dispatch__
+
+
+def test_what_the_caller_has_on_the_host_is_read_without_waiting_and_nothing_else():
+    def toy(x: torch.Tensor, out: torch.Tensor) -> None:
+        double(x, out)
+        x[1].tolist()
+        with known_on_the_host():
+            x[0].tolist()
+        x.numpy()
+
+    check = host_sync(judged(toy))
+    assert not check.passed
+    assert check.statistic == 2
+    assert (check.detail or "").startswith("2 host synchronisations, the first: Tensor.tolist")

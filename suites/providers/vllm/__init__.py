@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from rocassay.harness.providers.foreign import Foreign
 from rocassay.harness.providers.trees import Project
-from rocassay.suites.providers.vllm import attention, caches, indexer, ragged
+from rocassay.suites.providers.vllm import attention, caches, decode, indexer, ragged, rope
 from rocassay.suites.providers.vllm.machine import world
 
 PROJECT = Project("vllm", "vllm", "v1/attention/ops/rocm_aiter_mla_sparse.py")
-ADAPTERS = {**indexer.ADAPTERS, **caches.ADAPTERS, **attention.ADAPTERS, **ragged.ADAPTERS}
+ADAPTERS = {
+    **indexer.ADAPTERS,
+    **caches.ADAPTERS,
+    **attention.ADAPTERS,
+    **decode.ADAPTERS,
+    **ragged.ADAPTERS,
+    **rope.ADAPTERS,
+}
 
 
 def provider(source: str = "") -> Foreign:

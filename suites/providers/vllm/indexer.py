@@ -14,7 +14,9 @@ SPARSE = f"{OPS}.rocm_aiter_mla_sparse"
 OTHER_FLAVOUR = Gap(
     when=lambda case: case.fp8 != native_fp8(case.arch), reason="vLLM's FP8 flavour is the chip's, and this one is not"
 )
-FAR = ("far", "wide", "tall")
+ELSEWHERE = Gap(
+    when=lambda case: dict(case.params).get("decided") == "cuda", reason="it has no decisions of another platform"
+)
 
 
 def flavour(case: Case) -> frozenset[str]:
@@ -48,6 +50,13 @@ def score_pages(call: Call) -> None:
     lens = call["context_lens"]
     queries, ratio = (call.fp8("q_fp8"), call["kv_cache"], call["weights"]), call.case.integer("ratio")
     score(*queries, lens, call["block_tables"], None, call["max_model_len"], compress_ratio=ratio)
+
+
+def score_rows(call: Call) -> None:
+    """`rocm_fp8_mqa_logits`, which without AITER is plain torch and returns rows of its own."""
+    score = call.function(f"{SPARSE}:rocm_fp8_mqa_logits")
+    keys = (call.fp8("k_fp8"), call["k_scale"])
+    call["logits"].copy_(score(call.fp8("q_fp8"), keys, call["weights"], call["ks"], call["ke"]))
 
 
 def quantise_queries(call: Call) -> None:
@@ -108,6 +117,14 @@ ADAPTERS = {
                     Gap(params={"path": ("two_kernel", "cuda")}, reason="it has one path"),
                 ),
             ),
+            formats=flavour,
+        ),
+    ),
+    "fp8_mqa_logits": (
+        Adapter(
+            f"{SPARSE}:rocm_fp8_mqa_logits",
+            score_rows,
+            Offer(gaps=(OTHER_FLAVOUR, ELSEWHERE)),
             formats=flavour,
         ),
     ),

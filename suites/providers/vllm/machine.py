@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,15 +18,24 @@ from rocassay.harness.providers.world import World
 OPS = "vllm.v1.attention.ops"
 BACKENDS = "vllm.v1.attention.backends.mla"
 QUANT = "vllm.model_executor.layers.quantization.utils"
+ROPE = "vllm.model_executor.layers.rotary_embedding"
+MODELS = "vllm.model_executor.models"
+V32 = "vllm.models.deepseek_v32.common.kernels"
 
 MODULES = (
     f"{OPS}.rocm_aiter_mla_sparse",
     f"{OPS}.common",
+    f"{OPS}.triton_decode_attention",
     f"{OPS}.triton_merge_attn_states",
     f"{BACKENDS}.indexer",
     f"{BACKENDS}.rocm_aiter_mla",
     f"{QUANT}.fp8_utils",
     f"{QUANT}.quant_utils",
+    f"{ROPE}.base",
+    f"{ROPE}.common",
+    f"{ROPE}.deepseek_scaling_rope",
+    f"{MODELS}.deepseek_v2",
+    V32,
     "vllm.models.deepseek_v4.amd.rocm",
     "vllm.models.deepseek_v4.common.ops.cache_utils",
     "vllm.model_executor.warmup.jit_warmup",
@@ -52,7 +62,7 @@ class Platform:
         """False where vLLM asks: its compiled operations are not there, so that it takes its Triton kernels."""
         return False
 
-    is_cuda = is_xpu = is_cpu = is_tpu = is_cuda_alike
+    is_cuda = is_xpu = is_cpu = is_tpu = is_arch_support_pdl = is_cuda_alike
 
     def is_fp8_fnuz(self) -> bool:
         """Whether the chip's FP8 is that of gfx942."""
@@ -76,6 +86,25 @@ class Workspace:
         return found
 
 
+class CustomOp(torch.nn.Module):
+    """`vllm.model_executor.custom_op.CustomOp` of layers that are switched on, unless one says otherwise."""
+
+    @classmethod
+    def register(cls, _: str, **__: object) -> Callable[[type], type]:
+        """Decorates a layer."""
+        return lambda layer: layer
+
+    @classmethod
+    def enabled(cls) -> bool:
+        """Whether the layer's forward for the platform is taken."""
+        return True
+
+    def forward(self, *args: Any, **keywords: Any) -> Any:
+        """The forward for ROCm, or the one for every platform."""
+        chosen: Any = self.forward_hip if self.enabled() else self.forward_native
+        return chosen(*args, **keywords)
+
+
 class _Logger:
     """Takes every message and keeps none."""
 
@@ -93,6 +122,8 @@ def world(tree: Tree, arch: str, fp8: str) -> World:
     workspace = Workspace()
     no = SimpleNamespace(**dict.fromkeys(("is_enabled", "is_mla_enabled", "is_rdna_aiter_enabled"), lambda: False))
     facades: dict[str, dict[str, Any]] = {
+        # A model's file imports it, which takes a second and is asked for nothing.
+        "transformers": {},
         "vllm.platforms": {"current_platform": Platform(fp8)},
         "vllm.platforms.rocm": {
             "_ON_GFX942": arch == "gfx942",
@@ -101,10 +132,18 @@ def world(tree: Tree, arch: str, fp8: str) -> World:
         },
         "vllm.triton_utils": {"triton": triton, "tl": tl, "HAS_TRITON": True},
         "vllm.logger": {"init_logger": lambda _: _Logger()},
+        "vllm.model_executor.custom_op": {"CustomOp": CustomOp},
+        "vllm.compilation.decorators": {"support_torch_compile": lambda model: model},
         "vllm.compilation.breakable_cudagraph": {"eager_break_during_capture": lambda function: function},
         "vllm.utils.torch_utils": {"direct_register_custom_op": lambda *_, **__: None},
         "vllm.utils.import_utils": {"has_cutedsl": lambda: False},
         "vllm.utils.deep_gemm": {"is_deep_gemm_e8m0_used": lambda: False},
+        # Every request of a decode step is a decode, and where its keys are stored is another op's business.
+        "vllm.v1.attention.backends.utils": {
+            "split_decodes_and_prefills": lambda step, **_: (step.num_reqs, 0, step.num_actual_tokens, 0)
+        },
+        f"{BACKENDS}.compressor_utils": {"get_compressed_slot_mapping": lambda *_, **__: None},
+        "vllm.v1.kv_cache_interface": {"is_quantized_kv_cache": lambda kind: kind.startswith("fp8")},
         "vllm.v1.worker.workspace": {"current_workspace_manager": lambda: workspace},
         "vllm._aiter_ops": {"rocm_aiter_ops": no},
     }

@@ -19,6 +19,7 @@ CHUNK = 1024
 
 def kept(flat: torch.Tensor, found: torch.Tensor, indptr: torch.Tensor) -> None:
     """Write the entries that `indptr` bounds; what lies behind them in a list of its own is nobody's."""
+    found = found[: len(flat)]
     mine = torch.arange(len(found), device=found.device) < indptr[-1]
     torch.where(mine, found, flat[: len(found)], out=flat[: len(found)])
 
@@ -42,15 +43,28 @@ def slots(call: Call) -> None:
     call["lens"].copy_(lens)
 
 
-def combine(call: Call) -> None:
+def combined(call: Call) -> tuple[torch.Tensor, torch.Tensor]:
     """`combine_topk_swa_indices` of the ROCm model, which takes what belongs to a request to be contiguous."""
-    build = call.function(f"{ROCM}:combine_topk_swa_indices")
+    build: Any = call.function(f"{ROCM}:combine_topk_swa_indices")
     chunk = (call["topk_indices"], *map(call.dense, ("query_start_loc", "seq_lens", "gather_lens")))
     shape = {name: call[name] for name in ("window_size", "compress_ratio", "topk", "M", "N")}
     image = {"left_visible": call.get("image_left"), "right_visible": call.get("image_right")}
-    rows, lens = build(*chunk, **shape, max_image_tokens=call.get("max_image_tokens") or 0, **image)
+    return build(*chunk, **shape, max_image_tokens=call.get("max_image_tokens") or 0, **image)
+
+
+def combine(call: Call) -> None:
+    """The rows and their lengths."""
+    rows, lens = combined(call)
     call["combined"].copy_(rows)
     call["lens"].copy_(lens)
+
+
+def combine_ragged(call: Call) -> None:
+    """`combine_topk_swa_indices`, and what the prefill kernel makes of its rows: `build_ragged_indices_from_dense`."""
+    rows, lens = combined(call)
+    flat, indptr = call.function(f"{SPARSE}:build_ragged_indices_from_dense")(rows, lens)
+    kept(call["ragged"], flat, indptr)
+    call["indptr"].copy_(indptr)
 
 
 def pages(call: Call) -> None:
@@ -89,6 +103,7 @@ def of_codes(case: Case) -> frozenset[str]:
 
 
 FAR = Gap(recipes=("wide",), reason="offsets into index arrays have 32 bits: rows lie within 2^31 elements")
+NO_COLUMNS = Gap(params={"width": (0,)}, reason="layers without compressed keys build their lists elsewhere")
 
 ADAPTERS = {
     "build_ragged_indices_from_dense": (
@@ -111,13 +126,11 @@ ADAPTERS = {
         Adapter(
             f"{ROCM}:combine_topk_swa_indices",
             combine,
-            Offer(
-                gaps=(
-                    FAR,
-                    Gap(params={"width": (0,)}, reason="layers without compressed keys build their lists elsewhere"),
-                )
-            ),
+            Offer(gaps=(FAR, NO_COLUMNS)),
         ),
+    ),
+    "combine_topk_swa_indices_ragged": (
+        Adapter(f"{ROCM}:combine_topk_swa_indices", combine_ragged, Offer(gaps=(FAR, NO_COLUMNS))),
     ),
     "mla_paged_kv_metadata": (
         Adapter(
