@@ -43,8 +43,8 @@ class Signatures:
     """The functions of one tree; each call is bound once."""
 
     def __init__(self, project: Project, tree: Tree) -> None:
-        names = {"name": project.package, "package": project.package, "distribution": project.distribution}
-        self._package = Package(Source(tree.where, _Files(tree)), Contract(**names, signs=(), calls=()))
+        contract = Contract(project.package, project.package, project.distribution, signs=(), calls=())
+        self._package = Package(Source(tree.where, _Files(tree)), contract)
         self._results: dict[Call, Result] = {}
 
     def of(self, call: Call) -> Result:

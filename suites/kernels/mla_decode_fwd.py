@@ -155,6 +155,18 @@ def _full(arch: str) -> Iterable[Case]:
         yield _case(arch, fn, 1, heads=64, qlen=qlen, keys="blind")
     yield _case(arch, fn, 1, keys="skew", workers=80)
     yield _case(arch, fn, 64, "wide", path="plain", workers=3)
+    yield from _without_lse(arch)
+
+
+def _without_lse(arch: str) -> Iterable[Case]:
+    """What kernels decode that export no LSE, of either kind; and unmasked rows along a plan of AITER's policy."""
+    fn = FP8S[0]
+    for path in ("plain", "v1.2"):
+        yield _case(arch, fn, 1, path=path, keys="cut", lse=0)
+        for fp8 in FP8S:
+            yield _case(arch, fp8, 1, path=path, dtype="fp8", heads=128, keys="cut", lse=0)
+    yield _case(arch, fn, 64, path="v1.2", keys="cut", lse=0)
+    yield _case(arch, fn, 64, path="v1.2", keys="cut", qlen=2, causal=0)
 
 
 def batch_of(case: Case) -> Batch:
