@@ -159,7 +159,13 @@ ADAPTERS = {
         Adapter(
             f"{TRITON}.fp8_mqa_logits:fp8_mqa_logits",
             score_rows,
-            Offer(gaps=(OTHER_FLAVOUR, Gap(when=_odd, reason="heads and their dims are powers of two"))),
+            Offer(
+                gaps=(
+                    OTHER_FLAVOUR,
+                    Gap(when=_odd, reason="heads and their dims are powers of two"),
+                    Gap(recipes=("far",), reason="offsets have 32 bits: heads lie within 2^31 elements"),
+                )
+            ),
             formats=flavour,
             uses=lambda case: (rows_of(case),),
         ),
