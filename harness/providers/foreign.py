@@ -34,7 +34,7 @@ class Call:
     """Where the foreign code lives."""
     signatures: Signatures | None = None
     """What the release's functions take; None where nobody asks."""
-    native: bool = False
+    installed: bool = False
     """Whether the functions are those of what is installed, and not the world's."""
 
     def __getitem__(self, name: str) -> Any:
@@ -63,7 +63,7 @@ class Call:
 
     def _imported(self, path: str, defined: str) -> Callable[..., Any]:
         """The installed function by the path that a caller imports, or the world's by where it is defined."""
-        if not self.native:
+        if not self.installed:
             return self.function(defined)
         module, _, name = path.partition(":")
         return getattr(importlib.import_module(module), name)
@@ -171,15 +171,20 @@ class Foreign(Offering[Adapter]):
         return {} if self._problem else {self._project.distribution: self._tree.version}
 
     def call(self, op: Op, case: Case, arguments: dict[str, Any], variant: Any, module: ModuleType | None) -> None:  # noqa: ARG002
-        """Bind the operands in the world of the case's arch and FP8 format."""
-        world = self.world(case.arch, case.fp8)
+        """Bind the operands, in the world of the case's arch and FP8 format or to what is installed.
+
+        On a ROCm device the installed project's own functions run, as its users run them, not the world's copies.
+        """
+        adapter, world = self.chosen(op, case), self.world(case.arch, case.fp8)
         on_device = any(isinstance(value, torch.Tensor) and value.is_cuda for value in arguments.values())
-        adapter = self.chosen(op, case)
-        call = Call(case, arguments, world, self._signatures, adapter.native)
-        if adapter.native:
-            adapter.bind(call)
-            return
-        with world.entered(), contextlib.nullcontext() if on_device else untuned():
+        own = on_device and torch.version.hip is not None and self._installed and bool(adapter.uses(case))
+        installed = adapter.native or own
+        call = Call(case, arguments, world, self._signatures, installed)
+        with contextlib.ExitStack() as stack:
+            if not installed:
+                stack.enter_context(world.entered())
+            if not on_device:
+                stack.enter_context(untuned())
             adapter.bind(call)
 
     def world(self, arch: str, fp8: str) -> World:

@@ -37,7 +37,7 @@ MODULES = (
 """What is executed of AITER, as far as a release has it as a file; everything else is a facade."""
 
 GLUON = tuple(f"{TRITON}._gluon_kernels.{arch}.attention.fp8_mqa_logits" for arch in ("gfx942", "gfx950"))
-"""Kernels that only a ROCm device runs; without them their launchers take the Triton kernel, as with older Tritons."""
+"""Kernels that nothing interprets; without them their launchers take the Triton kernel, as with older Tritons."""
 
 OTHER_FLAVOUR = Gap(
     when=lambda case: case.fp8 != profile(case.arch).fp8,
@@ -93,6 +93,5 @@ def world(tree: Tree, arch: str, fp8: str) -> World:
         },
         f"{TRITON}.utils.types": {"get_fp8_e4m3_dtype": lambda: dtype, "e4m3_dtype": dtype},
     }
-    held = [name for name in (*MODULES, *GLUON) if tree.holds(f"{name.replace('.', '/')}.py")]
-    missing = () if on_rocm() else GLUON
-    return World(tree, "aiter", [name for name in held if name not in missing], facades, missing)
+    held = [name for name in MODULES if tree.holds(f"{name.replace('.', '/')}.py")]
+    return World(tree, "aiter", held, facades, GLUON)
