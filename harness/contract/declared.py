@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
@@ -73,6 +74,18 @@ class Call:
             SpecifierSet(self.versions)
         except InvalidSpecifier as error:
             raise ContractError(f"call {self.name!r} is refused: {error}; write e.g. '>=0.1.20'") from error
+
+    def arranged(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What a caller who has values by the arguments' names passes by position and by keyword.
+
+        Values that the call has no argument for are left out; ContractError for an argument without a value.
+        """
+        lacking = [each.name for each in (*self.positional, *self.keywords) if each.name not in values]
+        if lacking:
+            raise ContractError(
+                f"call {self.name!r} is made without {', '.join(lacking)}; pass None for what is absent"
+            )
+        return tuple(values[each.name] for each in self.positional), {k.name: values[k.name] for k in self.keywords}
 
     def due(self, version: Version | None) -> bool:
         """Whether a source of this version, None if unknown, must accept the call."""

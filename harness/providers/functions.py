@@ -118,11 +118,17 @@ class Offering(Provider, Generic[T]):
         self._implementations = implementations
 
     def declines(self, op: Op, case: Case) -> str | None:
-        """No implementation of the op, or none that offers the case: then what the last of them says."""
-        reasons = [found.offer.declines(case) for found in self._implementations.get(op.name, ())]
-        if not reasons:
+        """No implementation of the op, or none that runs the case: what the first says that would, or the last."""
+        every = self._implementations.get(op.name, ())
+        if not every:
             return f"{self.name} has no {op.name}"
-        return None if None in reasons else reasons[-1]
+        offering = [found for found in every if found.offer.declines(case) is None]
+        reasons = [self.refused(found, case) for found in offering or every[-1:]]
+        return None if None in reasons else reasons[0]
+
+    def refused(self, found: T, case: Case) -> str | None:
+        """Why an implementation does not run the case, in words, or None: what its offer says."""
+        return found.offer.declines(case)
 
     def native(self, op: Op, case: Case) -> bool:
         """Whether what runs the case is a binary."""
@@ -134,7 +140,7 @@ class Offering(Provider, Generic[T]):
 
     def chosen(self, op: Op, case: Case) -> T:
         """What runs the case, which is offered."""
-        return next(found for found in self._implementations[op.name] if found.offer.declines(case) is None)
+        return next(found for found in self._implementations[op.name] if self.refused(found, case) is None)
 
 
 class Functions(Offering[Function]):

@@ -35,19 +35,20 @@ class Project:
     """Its import package."""
     distribution: str
     """Name of its distribution on the package index."""
-    marker: str
-    """A file within the package that only this project has."""
+    marker: str | tuple[str, ...]
+    """A file within the package that only this project has, or several of which each release has one at least."""
     stranger: str = ""
     """What a package of the same name without the marker probably is."""
 
     def problem(self, tree: Tree) -> str | None:
         """Why the tree is not the project's, in words, or None."""
-        if not tree.holds(f"{self.package}/__init__.py") and not tree.holds(f"{self.package}/{self.marker}"):
+        markers = (self.marker,) if isinstance(self.marker, str) else self.marker
+        if any(tree.holds(f"{self.package}/{marker}") for marker in markers):
+            return None
+        if not tree.holds(f"{self.package}/__init__.py"):
             return f"{tree.where} holds no package {self.package}; {self._advice}"
-        if not tree.holds(f"{self.package}/{self.marker}"):
-            found = f"{tree.name or self.package} {tree.version}" + (f", {self.stranger}" if self.stranger else "")
-            return f"{tree.where} holds {found}, without {self.marker}; {self._advice}"
-        return None
+        found = f"{tree.name or self.package} {tree.version}" + (f", {self.stranger}" if self.stranger else "")
+        return f"{tree.where} holds {found}, without {' or '.join(markers)}; {self._advice}"
 
     @property
     def _advice(self) -> str:
@@ -68,9 +69,17 @@ class Tree:
         """The file on disk; BadSource when there is none."""
         raise NotImplementedError
 
+    def text(self, path: str) -> str | None:
+        """What a file says, None when there is none; bytes that are no UTF-8 are replaced."""
+        return self.file(path).read_text(encoding="utf-8", errors="replace") if self.holds(path) else None
+
     def metadata(self) -> str:
         """The distribution's METADATA, or an empty text."""
         raise NotImplementedError
+
+    def is_installed(self, package: str) -> bool:  # noqa: ARG002
+        """Whether `import package` imports from here."""
+        return False
 
     @property
     def version(self) -> str:
@@ -122,6 +131,11 @@ class Folder(Tree):
             raise BadSource(f"{self.where} has no {path}; is it another version? name one that has it by --source")
         return self._root / path
 
+    def is_installed(self, package: str) -> bool:
+        """Whether the folder is where Python finds the package."""
+        place = _place(package)
+        return place is not None and place.resolve() == self._root.resolve()
+
     def metadata(self) -> str:
         """Of the installed distribution, or of the only one unpacked here."""
         if self._distribution:
@@ -163,6 +177,10 @@ class Wheel(Tree):
                 stream.write(self._archive.read(path))
             Path(stream.name).replace(target)
         return target
+
+    def text(self, path: str) -> str | None:
+        """Read in the archive, for it is no reason to unpack a file that somebody asks for its signatures."""
+        return self._archive.read(path).decode("utf-8", errors="replace") if self.holds(path) else None
 
     def metadata(self) -> str:
         """Of the one distribution in it."""
@@ -209,11 +227,15 @@ def tree_of(project: Project, source: str = "") -> Tree:
 
 
 def _installed(project: Project) -> Tree:
-    spec = importlib.util.find_spec(project.package)
+    place = _place(project.package)
+    return Folder(place, _owner(project)) if place else Nowhere(project.package)
+
+
+def _place(package: str) -> Path | None:
+    """Folder that holds the package that `import` would find, which is not imported."""
+    spec = importlib.util.find_spec(package)
     places = spec.submodule_search_locations if spec else None
-    if not places:
-        return Nowhere(project.package)
-    return Folder(Path(next(iter(places))).parent, _owner(project))
+    return Path(next(iter(places))).parent if places else None
 
 
 def _owner(project: Project) -> str:

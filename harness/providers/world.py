@@ -119,6 +119,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         """A spec for a module of the world; None for the rest of Python's."""
         if not self._world.owns(fullname):
             return None
+        if fullname in self._world.missing:
+            raise ModuleNotFoundError(f"{fullname} is left out where nothing runs it", name=fullname)
         return importlib.machinery.ModuleSpec(fullname, self._loader, is_package=not self._world.is_file(fullname))
 
 
@@ -126,12 +128,22 @@ class World:
     """Modules of one tree that see each other and the facades around them, and that nobody else sees."""
 
     def __init__(
-        self, tree: Tree, package: str, modules: Collection[str], facades: Mapping[str, Mapping[str, Any]]
+        self,
+        tree: Tree,
+        package: str,
+        modules: Collection[str],
+        facades: Mapping[str, Mapping[str, Any]],
+        missing: Collection[str] = (),
     ) -> None:
-        """`modules`: full names of those that are executed. `facades`: full name -> attributes of the others."""
+        """`modules`: full names of those that are executed. `facades`: full name -> attributes of the others.
+
+        `missing`: full names of modules that cannot be imported, for code that has another way then.
+        """
         self._tree, self._chosen = tree, frozenset(modules)
         self.facades = facades
         """Attributes of modules that are not executed."""
+        self.missing = frozenset(missing)
+        """Modules whose import fails."""
         self._roots = frozenset({package, *(name.partition(".")[0] for name in facades)})
         self._modules: dict[str, ModuleType] = {}
         self._finder = _Finder(self)

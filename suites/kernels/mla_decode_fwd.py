@@ -155,9 +155,22 @@ def _full(arch: str) -> Iterable[Case]:
         yield _case(arch, fn, 1, heads=64, qlen=qlen, keys="blind")
     yield _case(arch, fn, 1, keys="skew", workers=80)
     yield _case(arch, fn, 64, "wide", path="plain", workers=3)
+    yield from _without_lse(arch)
 
 
-def _batch(case: Case) -> Batch:
+def _without_lse(arch: str) -> Iterable[Case]:
+    """What kernels decode that export no LSE, of either kind; and unmasked rows along a plan of AITER's policy."""
+    fn = FP8S[0]
+    for path in ("plain", "v1.2"):
+        yield _case(arch, fn, 1, path=path, keys="cut", lse=0)
+        for fp8 in FP8S:
+            yield _case(arch, fp8, 1, path=path, dtype="fp8", heads=128, keys="cut", lse=0)
+    yield _case(arch, fn, 64, path="v1.2", keys="cut", lse=0)
+    yield _case(arch, fn, 64, path="v1.2", keys="cut", qlen=2, causal=0)
+
+
+def batch_of(case: Case) -> Batch:
+    """Requests of a case."""
     word = case["keys"]
     if isinstance(word, str):
         kv_lens = random_lengths(case) if word == RANDOM else KEYS[word]
@@ -173,17 +186,18 @@ def _width(case: Case) -> int:
     return WIDTHS.get(heads, heads)
 
 
-def _shape(case: Case, batch: Batch) -> DecodeShape:
+def shape_of(case: Case, batch: Batch) -> DecodeShape:
+    """What the tiling of a case depends on: padded heads and the longest query among it."""
     return DecodeShape(str(case["chip"]), _width(case), batch.max_qlen, *element_types(case))
 
 
 def _planned(case: Case, batch: Batch, policy: Policy, workers: int) -> Planned:
-    shape = _shape(case, batch)
+    shape = shape_of(case, batch)
     schedule = schedule_of(shape, policy, workers=workers, page_size=case.block_size, causal=bool(case["causal"]))
     return planned(batch, shape, schedule, tight=dict(case.params).get("slots") == TIGHT)
 
 
-def _lse(case: Case) -> bool:
+def wants_lse(case: Case) -> bool:
     """Whether the caller wants the LSE, which the cases' own word may deny."""
     return bool(dict(case.params).get("lse", 1))
 
@@ -219,7 +233,7 @@ def _workspaces(
 def inputs(case: Case, stream: Stream) -> Operands:
     """Random latents in permuted pages, needles at every edge, poison wherever nobody may look."""
     known_recipe(case)
-    batch, heads, width = _batch(case), case.integer("heads"), _width(case)
+    batch, heads, width = batch_of(case), case.integer("heads"), _width(case)
     data = latents(stream, batch, case, heads, width)
     plan = None
     if case["path"] != "plain":
@@ -239,7 +253,7 @@ def inputs(case: Case, stream: Stream) -> Operands:
             tensors[name] = torch.tensor([scales[name]])
     shape = (batch.tokens, width)
     outputs = {"o": torch.full((*shape, VALUE_DIM), SENTINEL, dtype=torch.bfloat16)}
-    if _lse(case):
+    if wants_lse(case):
         outputs["final_lse"] = torch.full(shape, SENTINEL)
     if case.recipe in HARD:
         _litter(tensors, plan)
@@ -313,7 +327,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, Whitened]:
     model = Whitened(value, sigma, bound, seen, share=spread(attended.share), model_holds=holds)
     sums = spread(lse.value), spread(lse.sigma), spread(lse.bound)
     lse_model = Whitened(sums[0], sums[1], sums[2], seen[..., 0], model_holds=False)
-    return {"o": model, **({"final_lse": lse_model} if _lse(case) else {})}
+    return {"o": model, **({"final_lse": lse_model} if wants_lse(case) else {})}
 
 
 def peer(case: Case, arguments: dict[str, Any]) -> None:
@@ -337,7 +351,7 @@ def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaDecodeVaria
     return mla_decode_variant(
         target,
         heads=_width(case),
-        max_qlen=_batch(case).max_qlen,
+        max_qlen=batch_of(case).max_qlen,
         q=q,
         kv=kv,
         fp8=case.fp8,
@@ -372,13 +386,13 @@ def replan(case: Case, operands: Operands) -> Transformed:
         return _other(case, operands, None, "plain", case.integer("workers") + 2)
     policy: Policy = "exact" if case["path"] == "v1.2" else "v1.2"
     workers = case.integer("workers") + 2
-    return _other(case, operands, _planned(case, _batch(case), policy, workers), policy, workers)
+    return _other(case, operands, _planned(case, batch_of(case), policy, workers), policy, workers)
 
 
 def without_plan(case: Case, operands: Operands) -> Transformed:
     """A persistent run in plain splits, a plain run along a plan."""
     if case["path"] == "plain":
-        return _other(case, operands, _planned(case, _batch(case), "exact", 5), "exact", 5)
+        return _other(case, operands, _planned(case, batch_of(case), "exact", 5), "exact", 5)
     return _other(case, operands, None, "plain", 3)
 
 
@@ -420,7 +434,7 @@ def accepts(case: Case) -> bool:
 def _foldable(case: Case) -> bool:
     """Whether a plan can be made, which a probe does of the plain path too: folded heads need even queries, page 1."""
     even = case.block_size == 1 and case["qlen"] != "ragged"
-    return even or case.recipe in HARD or _shape(case, _batch(case)).fold == 1
+    return even or case.recipe in HARD or shape_of(case, batch_of(case)).fold == 1
 
 
 OP = register(

@@ -122,18 +122,20 @@ def _option(case: Case, name: str, default: int) -> int:
     return int(dict(case.params).get(name, default))
 
 
-def _most_splits(case: Case) -> int | None:
+def most_splits(case: Case) -> int | None:
     """Splits a tile at most: none for 0, and 0 for the word `zero`, which asks for one workgroup."""
     return 0 if case["splits"] == "zero" else case.integer("splits") or None
 
 
-def _shape(case: Case) -> DecodeShape:
+def shape_of(case: Case) -> DecodeShape:
+    """What the tiling of a case depends on."""
     kind = cast("Element", case["dtype"])
     return DecodeShape(str(case["chip"]), case.integer("heads"), case.integer("qlen"), kind, kind)
 
 
-def _schedule(case: Case, shape: DecodeShape) -> Schedule:
-    page, splits = case.block_size, _most_splits(case)
+def schedule_of(case: Case, shape: DecodeShape) -> Schedule:
+    """Workgroups, units and charges of a case's plan."""
+    page, splits = case.block_size, most_splits(case)
     workers, causal = case.integer("workers"), bool(case["causal"])
     if case["policy"] == "exact":
         heads = shape.heads // shape.fold
@@ -150,8 +152,8 @@ def _schedule(case: Case, shape: DecodeShape) -> Schedule:
 
 def inputs(case: Case, stream: Stream) -> Operands:
     """Lengths around 0, the query length and the edges of units, one long request; buffers full of stale numbers."""
-    shape = _shape(case)
-    schedule = _schedule(case, shape)
+    shape = shape_of(case)
+    schedule = schedule_of(case, shape)
     count, qlen, page = case.integer("requests"), case.integer("qlen"), case.block_size
     q_lens = np.full(count, qlen)
     if case["ragged"]:
@@ -202,7 +204,7 @@ def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
     """The host planner's buffers, which must themselves keep every invariant of a plan."""
     filled = {name: tensor.clone() for name, tensor in operands.outputs.items()}
     plan = _fill(case, operands.inputs, filled)
-    findings = reference.mla_plan(operands.inputs, filled, _rules(case, plan), fold=_shape(case).fold)
+    findings = reference.mla_plan(operands.inputs, filled, _rules(case, plan), fold=shape_of(case).fold)
     if findings:
         raise PlanError(f"the host planner's plan of case {case} is none: {findings[0]}")
     return {name: ExactBytes(tensor) for name, tensor in filled.items()}
@@ -210,14 +212,14 @@ def golden(case: Case, operands: Operands) -> Mapping[str, ExactBytes]:
 
 def _rules(case: Case, plan: Plan) -> Rules:
     """What the host planner promised."""
-    shape = _shape(case)
+    shape = shape_of(case)
     elements = shape.heads // shape.fold * VALUE_DIM
-    return promised(_schedule(case, shape), plan, partial_rows=plan.partial_rows, row_elements=elements)
+    return promised(schedule_of(case, shape), plan, partial_rows=plan.partial_rows, row_elements=elements)
 
 
 def _fill(case: Case, lists: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]) -> Plan:
-    shape = _shape(case)
-    schedule = _schedule(case, shape)
+    shape = shape_of(case)
+    schedule = schedule_of(case, shape)
     columns = (lists[name].cpu().numpy() for name in ("qo_indptr", "kv_indptr", "last_page_lens"))
     plan = plan_decode(Lengths.dense(*columns, page_size=case.block_size, fold=shape.fold), schedule)
     six = Buffers(np.zeros(2, np.uint64), *(buffers[name].numpy() for name in OUTPUTS))
@@ -237,8 +239,8 @@ def peer(case: Case, arguments: dict[str, Any]) -> None:
 
 def variant(case: Case, target: Target, dispatch: MlaDispatch) -> MlaPlanVariant:
     """The schedule's constants."""
-    shape = _shape(case)
-    return mla_plan_variant(shape, _schedule(case, shape), dispatch)
+    shape = shape_of(case)
+    return mla_plan_variant(shape, schedule_of(case, shape), dispatch)
 
 
 def locate(case: Case, operands: Operands, output: str, index: tuple[int, ...]) -> Coordinate:
@@ -269,7 +271,7 @@ def accepts(case: Case) -> bool:
     AITER's planner trims keys for tiles without rows, too, which heads that do not divide a tile's rows leave: those
     take pages here. Units hold whole pages.
     """
-    shape = _shape(case)
+    shape = shape_of(case)
     if case["chip"] != case.arch or not (shape.native or shape.heads % FOLDED_HEADS == 0):
         return False
     heads = shape.heads // shape.fold

@@ -114,6 +114,9 @@ def _long(axes: dict[str, Any], both: dict[str, Any]) -> Iterable[Case]:
     yield from cross(
         NAME, **alone, **real, heads=(2,), workers=(304,), segments=(2049,), path=("persistent",), lse=("yes",)
     )
+    # As AITER's kernel has it: real tiles, and no LSE.
+    bare: dict[str, Any] = {**real, "heads": (4,), "workers": (16,), "lse": ("no",)}
+    yield from cross(NAME, **alone, **bare, segments=("chunked",), path=("persistent",))
     bf16: dict[str, Any] = {**real, "kind": ("bf16",), "heads": (4,), "workers": (16,)}
     yield from cross(NAME, **alone, **bf16, segments=words, path=("fallback",), lse=("yes", "no"))
 

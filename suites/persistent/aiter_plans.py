@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,10 +20,13 @@ import torch
 from rocassay.harness.arch import PROFILES
 from rocassay.harness.errors import RocassayError
 from rocassay.harness.fp8 import format_of, torch_dtype
+from rocassay.harness.providers.signatures import Conventions
+from rocassay.kernels.persistent.planner import Schedule
 from rocassay.kernels.persistent.shapes import DecodeShape, Element
 from rocassay.references.fp8_prefill.plan_invariants import PrefillBuffers, PrefillRules, check_prefill_plan
 from rocassay.references.persistent.plan_invariants import check_plan
 from rocassay.references.persistent.plan_records import NAMES, Finding, PlanBuffers, Rules
+from rocassay.suites.contracts.aiter import mla
 from rocassay.suites.persistent.plans import V_HEAD_DIM, Problem
 
 STALE = -7
@@ -97,50 +100,79 @@ def planned_decode(planners: Planners, problem: Problem, *, device: str = "cuda"
     """The six buffers of a decode plan for a problem of policy `v1.2`, in the order of `NAMES`."""
     schedule, shape = problem.schedule, _shape(problem)
     q, kv = (element_type(shape.arch, element) for element in (shape.q, shape.kv))
-    splits = -1 if schedule.max_splits is None else schedule.max_splits
-    info = planners.get_mla_metadata_info_v1(
-        len(problem.last_page_len), shape.max_qlen, shape.heads, q, kv,
-        is_sparse=False, fast_mode=True, max_split_per_batch=splits,
-    )  # fmt: skip
-    six = allocated(info, device)
-    pointers, work_indptr, work_info_set, *reduce = six
+    sized = {
+        "batch_size": len(problem.last_page_len),
+        "max_seqlen_qo": shape.max_qlen,
+        "num_head_qo": shape.heads,
+        "q_dtype": q,
+        "kv_dtype": kv,
+        "is_sparse": False,
+        "fast_mode": True,
+        "max_split_per_batch": _capped(schedule),
+    }
+    six = allocated(made(planners.get_mla_metadata_info_v1, mla.SIZES, sized), device)
     lists = (problem.qo_indptr, problem.kv_indptr, problem.last_page_len)
     lengths = np.diff(problem.qo_indptr)
-    uniform = len(set(lengths.tolist())) == 1
-    planners.get_mla_metadata_v1(
-        *(torch.as_tensor(np.asarray(values, np.int32), device=device) for values in lists),
-        shape.heads,
-        1,
-        schedule.causal,
-        pointers,
-        work_info_set,
-        work_indptr,
-        *reduce,
-        page_size=schedule.page_size,
-        kv_granularity=schedule.granularity // schedule.page_size,
-        max_seqlen_qo=shape.max_qlen,
-        uni_seqlen_qo=int(lengths[0]) if uniform else -1,
-        fast_mode=True,
-        topk=-1,
-        max_split_per_batch=splits,
-        **_types(planners.get_mla_metadata_v1, q, kv),
-    )
+    uniform = int(lengths[0]) if len(set(lengths.tolist())) == 1 else -1
+    tensors = tuple(torch.as_tensor(np.asarray(values, np.int32), device=device) for values in lists)
+    made(planners.get_mla_metadata_v1, mla.PLAN, decode_values(shape, schedule, tensors, six, uniform))
     return six
+
+
+def decode_values(
+    shape: DecodeShape, schedule: Schedule, lists: Tensors, six: Tensors, uniform: int
+) -> Mapping[str, Any]:
+    """What AITER's planner of decode is told, by the names of its parameters.
+
+    lists: qo_indptr, kv_indptr and last_page_lens. six: in the order of `NAMES`. uniform: query tokens of every
+    request, -1 where they differ.
+    """
+    pointers, work_indptr, work_info_set, reduce_indptr, final_map, partial_map = six
+    q, kv = (element_type(shape.arch, element) for element in (shape.q, shape.kv))
+    return {
+        **dict(zip(("seqlens_qo_indptr", "seqlens_kv_indptr", "kv_last_page_lens"), lists, strict=True)),
+        "num_heads_per_head_k": shape.heads,
+        "num_heads_k": 1,
+        "is_causal": schedule.causal,
+        "work_metadata_ptrs": pointers,
+        "work_info_set": work_info_set,
+        "work_indptr": work_indptr,
+        "reduce_indptr": reduce_indptr,
+        "reduce_final_map": final_map,
+        "reduce_partial_map": partial_map,
+        "page_size": schedule.page_size,
+        "kv_granularity": schedule.granularity // schedule.page_size,
+        "max_seqlen_qo": shape.max_qlen,
+        "uni_seqlen_qo": uniform,
+        "fast_mode": True,
+        "topk": -1,
+        "max_split_per_batch": _capped(schedule),
+        # Without them the planner assumes bf16; their names have changed.
+        **dict.fromkeys(("dtype_q", "dtype_q_nope"), q),
+        **dict.fromkeys(("dtype_kv", "dtype_kv_nope"), kv),
+    }
+
+
+def made(planner: Callable[..., Any], conventions: Conventions, values: Mapping[str, Any]) -> Any:
+    """The first call whose arguments the planner has, made with these values; NotAitersPlanner where it has none."""
+    known = inspect.signature(planner).parameters
+    for call in conventions:
+        if all(known.keys() & each.names for each in (*call.positional, *call.keywords)):
+            args, keywords = call.arranged(values)
+            return planner(*args, **keywords)
+    what = conventions[0].paths[0].partition(":")[2]
+    raise NotAitersPlanner(f"{what} takes {', '.join(known)}; install an amd-aiter of {conventions[0].versions}")
+
+
+def _capped(schedule: Schedule) -> int:
+    """Splits of a request at most, -1 for as many as there are workgroups."""
+    return -1 if schedule.max_splits is None else schedule.max_splits
 
 
 def _shape(problem: Problem) -> DecodeShape:
     if problem.schedule.shape is None:
         raise NotAitersPlanner(f"AITER makes plans of policy 'v1.2', not {problem.schedule.policy!r}; draw such a one")
     return problem.schedule.shape
-
-
-def _types(planner: Callable[..., None], q: torch.dtype, kv: torch.dtype) -> dict[str, torch.dtype]:
-    """Keywords for the element types, whose names have changed; without them the planner assumes bf16."""
-    known = inspect.signature(planner).parameters
-    for q_name, kv_name in (("dtype_q", "dtype_kv"), ("dtype_q_nope", "dtype_kv_nope")):
-        if q_name in known and kv_name in known:
-            return {q_name: q, kv_name: kv}
-    raise NotAitersPlanner(f"get_mla_metadata_v1 takes {', '.join(known)}; install an amd-aiter that is told types")
 
 
 def decode_findings(problem: Problem, six: Tensors) -> list[Finding]:
@@ -186,24 +218,35 @@ def planned_prefill(planners: Planners, rules: PrefillRules, *, device: str = "c
     """The six buffers of a causal prefill plan of single tokens a page, the first of which is never written."""
     rows, keys = (torch.tensor(bounds, dtype=torch.int32) for bounds in (rules.qo_indptr, rules.kv_indptr))
     longest = max(1, int(rows.diff().max()))
-    info = planners.get_ps_metadata_info_v1(
-        batch_size=len(rows) - 1, num_head_k=rules.heads, max_qlen=longest, qlen_granularity=rules.tile_q
-    )
+    sized = {"batch_size": len(rows) - 1, "num_head_k": rules.heads, "max_qlen": longest}
+    info = made(planners.get_ps_metadata_info_v1, mla.PS_SIZES, {**sized, "qlen_granularity": rules.tile_q})
     six = allocated(info, device)
-    planners.get_ps_metadata_v1(
-        rows,
-        keys,
-        keys.diff(),
-        1,
-        rules.heads,
-        *six,
-        qhead_granularity=1,
-        qlen_granularity=rules.tile_q,
-        kvlen_granularity=rules.unit_kv,
-        block_size=1,
-        is_causal=True,
-    )
+    given = prefill_values(rows, keys, rules.heads, six, tile_q=rules.tile_q, unit_kv=rules.unit_kv)
+    made(planners.get_ps_metadata_v1, mla.PS_PLAN, given)
     return six
+
+
+def prefill_values(
+    rows: torch.Tensor, keys: torch.Tensor, heads: int, six: Tensors, *, tile_q: int, unit_kv: int
+) -> Mapping[str, Any]:
+    """What AITER's planner of prefill is told, by the names of its parameters.
+
+    rows, keys: int32 [B + 1], on the host. six: in the order of `NAMES`.
+    """
+    names = ("work_metadata_ptrs", "work_indptr", "work_info", "reduce_indptr", "reduce_final_map")
+    return {
+        "seqlens_qo_indptr": rows,
+        "pages_kv_indptr": keys,
+        "context_lens": keys.diff(),
+        "gqa_ratio": 1,
+        "num_heads_k": heads,
+        **dict(zip((*names, "reduce_partial_map"), six, strict=True)),
+        "qhead_granularity": 1,
+        "qlen_granularity": tile_q,
+        "kvlen_granularity": unit_kv,
+        "block_size": 1,
+        "is_causal": True,
+    }
 
 
 def prefill_findings(rules: PrefillRules, six: Tensors) -> list[Finding]:

@@ -77,6 +77,27 @@ PS_PLANNER = arguments(
 PS_GRAINS = arguments("qhead_granularity: 1", "qlen_granularity: 256", "kvlen_granularity: 128", "block_size: 1",
                       "is_causal: True")  # fmt: skip
 
+PS_ATTENTION = arguments(
+    "Q: fp8 [tokens, heads, 192]",
+    "K: fp8 [keys, heads, 192]",
+    "V: fp8 [keys, heads, 128]",
+    "qo_indptr: int32 [batch + 1]",
+    "kv_indptr: int32 [batch + 1]",
+    "kv_page_indices: int32 [keys]",
+    "work_indptr: int32 [workgroups + 1]",
+    "work_info_set: int32 [items, 8]",
+    "max_seqlen_q: int",
+    "softmax_scale: float",
+    "is_causal: True",
+    "splitData: float32 [partial tiles * 256, heads, 128]",
+    "splitLse: float32 [partial tiles * 256, heads]",
+    "output: bf16 [tokens, heads, 128]",
+    "q_scale: float32 [1]",
+    "k_scale: float32 [1]",
+    "v_scale: float32 [1]",
+)
+"""What FP8 prefill along a plan takes."""
+
 PARTIALS = arguments(
     "partial_output: float32 [rows, heads, v_head_dim], normalised",
     "partial_lse: float32 [rows, heads], natural",
