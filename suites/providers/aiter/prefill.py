@@ -39,7 +39,7 @@ def plan(call: Call) -> None:
     """`get_ps_metadata_v1`, which plans on the host: its caller has the lists there."""
     pointers = torch.empty(2, dtype=torch.uint64, device=call["work_indptr"].device)
     six = (pointers, *(call[name] for name in BUFFERS))
-    rows, keys = (call[name].cpu() for name in ("qo_indptr", "kv_indptr"))
+    rows, keys = (torch.from_numpy(call.host(name).astype("int32")) for name in ("qo_indptr", "kv_indptr"))
     call.perform(mla.PS_PLAN, **prefill_values(rows, keys, call["num_heads"], six, tile_q=TILE, unit_kv=UNIT))
 
 
