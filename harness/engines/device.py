@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -39,6 +40,19 @@ def arch_mismatch(device_arch: str, case_arch: str) -> str | None:
     if device_arch == case_arch:
         return None
     return f"the device is {device_arch}, the case is for {case_arch}"
+
+
+@contextlib.contextmanager
+def _uncollected() -> Generator[None, None, None]:
+    """While open, Python collects no cycles."""
+    was = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class DeviceEngine:
@@ -111,10 +125,13 @@ class DeviceEngine:
             torch.cuda.synchronize()
 
     def captured(self, call: Callable[[], None]) -> Callable[[], None]:
-        """The launches of `call` as a CUDA or HIP graph; what it calls has run before, so nothing is compiled."""
+        """The launches of `call` as a CUDA or HIP graph; what it calls has run before, so nothing is compiled.
+
+        Nothing is collected meanwhile: a kernel that dies unloads its module, which no stream under capture allows.
+        """
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
+        with _uncollected(), torch.cuda.graph(graph):
             call()
         return graph.replay
 

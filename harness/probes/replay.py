@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rocassay.harness.errors import RocassayError
 from rocassay.harness.gates.verdict import Verdict
 from rocassay.harness.probes.probe import Observation, Second, first_difference, first_difference_between
+
+
+class OutsideGraphs(RocassayError):
+    """What is being captured is never part of a graph: it takes numbers that its caller knows on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class GraphReplay:
         eager = seen.relaunch(second.operands).outputs
         try:
             replayed = seen.replayed(second.operands)
+        except OutsideGraphs as why:
+            return Verdict.not_applicable(self.name, str(why), reason)
         except RuntimeError as error:
             detail = f"the launch cannot be captured: {str(error).partition(chr(10))[0]}"
             return Verdict(self.name, False, detail, 1.0, 0.0, reason)

@@ -19,6 +19,7 @@ from rocassay.harness.cases import Case
 from rocassay.harness.fp8 import format_of
 from rocassay.harness.ops import Op
 from rocassay.harness.probes.host_sync import known_on_the_host
+from rocassay.harness.probes.replay import OutsideGraphs
 from rocassay.harness.providers.functions import EVERYTHING, Offer, Offering
 from rocassay.harness.providers.signatures import Conventions, Signatures
 from rocassay.harness.providers.trees import Project, Tree, tree_of
@@ -87,7 +88,12 @@ class Call:
         output.copy_(stage)
 
     def host(self, name: str) -> NDArray[np.int64]:
-        """An integer input of which the foreign function's caller has a copy on the host, so that none waits for it."""
+        """An integer input of which the foreign function's caller has a copy on the host, so that none waits for it.
+
+        A function that takes such runs outside of graphs: while one is captured, OutsideGraphs says so.
+        """
+        if self.arguments[name].is_cuda and torch.cuda.is_current_stream_capturing():
+            raise OutsideGraphs(f"its caller knows {name} on the host, anew for every step: it runs outside of graphs")
         with known_on_the_host():
             return np.array(self.arguments[name].tolist(), dtype=np.int64)
 

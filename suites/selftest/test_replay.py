@@ -21,6 +21,7 @@ from rocassay.harness.faults import ChangeVariant, register
 from rocassay.harness.inputs import Operands, Stream, mismatch
 from rocassay.harness.judge import Judge
 from rocassay.harness.probes import Allowance
+from rocassay.harness.probes.replay import OutsideGraphs
 from rocassay.harness.providers import provider
 from rocassay.harness.results import CaseRecord, Check, Status
 from rocassay.suites.selftest.test_probes import launch_double
@@ -219,6 +220,16 @@ def test_a_launch_that_cannot_be_captured_is_red_and_says_why():
     assert red(record) == {"graph-replay"}
     said = check(record, "graph-replay").detail
     assert said == "the launch cannot be captured: operation not permitted when stream is capturing"
+
+
+def test_what_runs_outside_of_graphs_is_not_applicable_and_says_why():
+    class Building(InterpreterEngine):
+        def captured(self, call: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002
+            raise OutsideGraphs("its caller knows x on the host")
+
+    record = judged(double, Building())
+    assert record.status is Status.PASSED, record.reason
+    assert check(record, "graph-replay").detail == "not applicable: its caller knows x on the host"
 
 
 def test_the_peer_is_never_captured():

@@ -29,6 +29,8 @@ def decode(call: Call) -> None:
     attend = call.function(f"{OPS}.triton_decode_attention:decode_attention_fwd")
     q, cache, scale = call["q"], call["kv_buffer"], call.get("kv_scale")
     cache = cache if scale is None else call.fp8("kv_buffer")
+    # The backend has its layer's scale on the device, of a bf16 cache, too.
+    scale = torch.ones((), device=q.device) if scale is None else scale
     splits = (call.case.integer("workers") if call.case["path"] == "plain" else 0) or SPLITS
     tokens, heads = q.shape[:2]
     parts = torch.empty((tokens, heads, splits, VALUE_DIM + 1), device=q.device)
