@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from rocassay.harness.arch import profile
 from rocassay.harness.cases import Case
+from rocassay.harness.codegen.barriers import unawaited
 from rocassay.harness.codegen.choosing import Origin, chosen, launches_of
 from rocassay.harness.codegen.compiling import CodeObject, compile_launch, prepare
 from rocassay.harness.codegen.coverage import unknown_to_engine
@@ -49,6 +50,7 @@ def code_of(origin: Origin, built: CodeObject) -> Code:
             "mix": mix,
             "uses": tuple(sorted(uses(mix, profile(built.arch)))),
             "unknown": unknown_to_engine(code, built.arch),
+            "unawaited": unawaited(built.asm, built.kernel),
         }
     )  # fmt: skip
 

@@ -62,6 +62,8 @@ class Code(Model):
     """What its arithmetic shows of its formats."""
     unknown: tuple[str, ...] = ()
     """Mnemonics that the machine-code engine refuses, with its reasons."""
+    unawaited: tuple[str, ...] = ()
+    """Barriers that a wave may pass before its accesses of local memory are done, in words."""
 
 
 class Recorded(Model):

@@ -32,13 +32,13 @@ from rocassay.harness.engines.isa.codeobj import ARCHES, CompiledLaunch, compile
 from rocassay.harness.engines.isa.engine import IsaEngine
 from rocassay.harness.engines.isa.launching import Outcome, Settings, execute
 from rocassay.harness.engines.isa.machine import Hung
+from rocassay.harness.engines.isa.waits import Use, Waits
 from rocassay.harness.engines.launch import Launch, intercepted
 from rocassay.harness.implementation import Implementation
 from rocassay.harness.inputs import Stream
 from rocassay.harness.ops import discover
 from rocassay.harness.providers import provider
 from rocassay.suites.isa.mutants import Kind, Mutant, Subject, relaxed_waits, without_barriers
-from rocassay.suites.isa.waits import Use, Waits
 
 if TYPE_CHECKING:
     from rocassay.harness.ops import Op

@@ -13,15 +13,17 @@ import torch
 import triton
 import triton.language as tl
 
+from rocassay.harness.codegen import barriers
+from rocassay.harness.codegen.compiling import compile_launch
 from rocassay.harness.engines.isa import asm
 from rocassay.harness.engines.isa.asm import Program
 from rocassay.harness.engines.isa.codeobj import compiled
 from rocassay.harness.engines.isa.launching import Outcome
+from rocassay.harness.engines.isa.waits import Waits
 from rocassay.harness.engines.launch import bind
 from rocassay.suites.isa.mutants import Mutant, Subject
 from rocassay.suites.isa.orders import waves_in
 from rocassay.suites.isa.programs import ONE_WORLD, launch
-from rocassay.suites.isa.waits import Waits
 
 ORDERS = pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 
@@ -128,10 +130,8 @@ def mended(program: Program) -> Program:
 
 
 def unawaited(program: Program) -> set[int]:
-    """Barriers that some path comes to with a store into local memory under way."""
-    instructions = program.instructions
-    uses = (use for use in Waits(program).uses() if instructions[use.user].name == "s_barrier")
-    return {use.user for use in uses if instructions[use.operation].name.startswith("ds_write")}
+    """Barriers that some path comes to with an access of local memory under way."""
+    return {barrier for barrier, _ in Waits(program).at_barriers()}
 
 
 def waiting_behind(program: Program) -> Iterator[tuple[int, Program]]:
@@ -190,6 +190,8 @@ def test_the_wait_that_the_compiler_leaves_out_is_found():
     program, clean = subject("gfx950").code.program, subject("gfx950").clean
     missing = unawaited(program)
     assert len(missing) == 1 or triton.__version__ != "3.9.0"
+    told = barriers.unawaited(compile_launch(subject("gfx950").launch, "gfx950").asm, "attend")
+    assert [text.count("is passed while `ds_write_b16") for text in told] == [1] * len(missing)
     assert {one.detail for one in clean.findings} == ({"read after unfinished write"} if missing else set())
     _, golden, _ = mended_run("gfx950")
     for order in ((0, 1), (1, 0)):

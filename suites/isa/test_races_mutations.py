@@ -7,10 +7,10 @@ import functools
 import pytest
 
 from rocassay.harness.engines.isa import asm
+from rocassay.harness.engines.isa.waits import Waits
 from rocassay.suites.isa.mutants import Subject, relaxed_waits, without_barriers
 from rocassay.suites.isa.mutations import Tally, fate, subjects, tensor_fates
 from rocassay.suites.isa.programs import kernel_text
-from rocassay.suites.isa.waits import Waits
 
 
 @functools.cache

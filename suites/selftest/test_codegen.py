@@ -16,6 +16,7 @@ from rocassay.harness.arch import profile
 from rocassay.harness.cases import Case
 from rocassay.harness.codegen import CodeObject, compile_launch, options_of, source_of, target_of
 from rocassay.harness.codegen import declared as declarations
+from rocassay.harness.codegen.barriers import unawaited
 from rocassay.harness.codegen.building import build, choose, code_of
 from rocassay.harness.codegen.choosing import Origin, candidates, chosen, launches_of
 from rocassay.harness.codegen.coverage import unknown_to_engine
@@ -26,6 +27,7 @@ from rocassay.harness.codegen.verdicts import compared, moves, problems, slack
 from rocassay.harness.engines.launch import Launch
 from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.ops import discover, op_named, register
+from rocassay.suites.isa.programs import kernel_text
 from rocassay.suites.selftest.codegen_kernels import KERNELS
 from rocassay.suites.selftest.toys import toy_case, toy_op
 
@@ -283,6 +285,31 @@ def test_a_conversion_by_integers_is_red_under_the_record_s_triton_only():
 def test_what_the_engine_does_not_know_is_red_and_named():
     (problem,) = found(code(unknown=("v_frobnicate_b32: instruction is not known",)))
     assert "v_frobnicate_b32" in problem
+
+
+def test_a_barrier_that_is_passed_too_early_is_red_and_named():
+    (problem,) = found(code(unawaited=("the barrier of line 7 is passed while `ds_write_b32` may be under way",)))
+    assert problem.startswith("the barrier of line 7 is passed")
+
+
+STORE, LOAD, COPY = "ds_write_b32 v1, v0", "ds_read_b32 v2, v1", "buffer_load_dword v0, s[8:11], 0 offen lds"
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        ((STORE, "s_waitcnt lgkmcnt(0)", "s_barrier"), 0),
+        ((STORE, "s_barrier"), 1),
+        ((STORE, "s_waitcnt vmcnt(0)", "s_barrier"), 1),
+        ((LOAD, "s_barrier"), 1),
+        ((STORE, STORE, "s_waitcnt lgkmcnt(1)", "s_barrier"), 1),
+        ((COPY, "s_barrier"), 0),
+        (("s_waitcnt lgkmcnt(0)", ".LBB0_1:", "s_barrier", STORE, "s_cbranch_scc1 .LBB0_1"), 1),
+        ((".LBB0_1:", "s_waitcnt lgkmcnt(0)", "s_barrier", STORE, "s_cbranch_scc1 .LBB0_1"), 0),
+    ],
+)
+def test_an_lds_access_under_way_at_a_barrier_is_found_on_every_path(lines: tuple[str, ...], count: int):
+    assert len(unawaited(kernel_text("\n".join(lines), 0, 0), "kernel")) == count
 
 
 def test_the_first_declaration_that_holds_counts(monkeypatch: pytest.MonkeyPatch):

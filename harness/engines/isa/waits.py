@@ -1,7 +1,8 @@
 """Which memory operations may still be under way at an instruction, from the program's text alone.
 
-An argument of its own for what the mutation suite needs: whether a relaxed `s_waitcnt` can matter. It follows every
-path through the program and knows nothing of values, so that what it calls harmless is harmless.
+An argument of its own, beside the engine's: it follows every path through the program and knows nothing of values, so
+that what it calls awaited is awaited in every launch. It judges code objects that nothing runs, and tells the mutation
+suite whether a relaxed `s_waitcnt` can matter.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Waits:
         self.program = program
         self._before: list[dict[int, int] | None] = [None] * len(program.instructions)
         self._counters = [counter(one) for one in program.instructions]
-        work = [(0, {}), (program.preload_entry, {})]
+        work: list[tuple[int, dict[int, int]]] = [(0, {}), (program.preload_entry, {})]
         while work:
             number, state = work.pop()
             held = self._before[number]
@@ -113,6 +114,17 @@ class Waits:
     def uses(self) -> list[Use]:
         """What counts on operations that may be under way."""
         return [use for number, state in enumerate(self._before) if state for use in self._uses(number, state)]
+
+    def at_barriers(self) -> Iterator[tuple[int, int]]:
+        """Numbers of each barrier that an LDS instruction may reach unfinished, and of the last such instruction.
+
+        Copies from global into local memory are left out: they are meant to be under way across barriers, and waited
+        for before the barrier in front of their reader.
+        """
+        instructions = self.program.instructions
+        barriers = (use for use in self.uses() if use.local and instructions[use.user].name == "s_barrier")
+        last = {use.user: use.operation for use in barriers if instructions[use.operation].name.startswith("ds_")}
+        yield from sorted(last.items())
 
     def _uses(self, number: int, state: UnderWay) -> Iterator[Use]:
         instruction = self.program.instructions[number]
