@@ -37,9 +37,18 @@ class Prepared:
     seconds: dict[str, float]
 
 
-@functools.lru_cache(maxsize=16)
 def prepare(op_name: str, key: Case) -> Prepared:
     """Inputs, golden and the peer's verdict; `key` is the case without its arch. IncompleteOp if an output has none."""
+    return _prepare(op_name, key)
+
+
+def second(op_name: str, key: Case) -> Second | str:
+    """Operands for a second launch in the memory of the first, with their golden; or why there are none."""
+    return _second(op_name, key)
+
+
+@functools.lru_cache(maxsize=16)
+def _prepare(op_name: str, key: Case) -> Prepared:
     op = op_named(op_name)
     start = time.perf_counter()
     operands = op.inputs(key, Stream.of(key))
@@ -54,8 +63,7 @@ def prepare(op_name: str, key: Case) -> Prepared:
 
 
 @functools.lru_cache(maxsize=4)
-def second(op_name: str, key: Case) -> Second | str:
-    """Operands for a second launch in the memory of the first, with their golden; or why there are none."""
+def _second(op_name: str, key: Case) -> Second | str:
     op, other = op_named(op_name), key.with_seed(key.seed + 1)
     stream = Stream.of(other)
     operands = op.replay(key, stream) if op.replay else op.inputs(other, stream)
@@ -105,11 +113,17 @@ def input_digests(cases: Iterable[Case]) -> dict[str, str]:
 
 def remember(cases: int) -> None:
     """Keep the inputs and goldens of this many cases: for a process that judges the same ones again and again."""
-    global prepare, second
-    if prepare.cache_parameters()["maxsize"] == cases:
+    global _prepare, _second
+    if _prepare.cache_parameters()["maxsize"] == cases:
         return
-    prepare = functools.lru_cache(maxsize=cases)(prepare.__wrapped__)
-    second = functools.lru_cache(maxsize=cases)(second.__wrapped__)
+    _prepare = functools.lru_cache(maxsize=cases)(_prepare.__wrapped__)
+    _second = functools.lru_cache(maxsize=cases)(_second.__wrapped__)
+
+
+def forget() -> None:
+    """Keep nothing of what was prepared so far."""
+    _prepare.cache_clear()
+    _second.cache_clear()
 
 
 def shared(case: Case) -> Case:

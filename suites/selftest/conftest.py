@@ -26,8 +26,7 @@ def registry() -> Iterator[None]:
         store.clear()
         store.update(before)
     ops._MATRICES[:] = matrices
-    prepared.prepare.cache_clear()
-    prepared.second.cache_clear()
+    prepared.forget()
 
 
 @pytest.fixture(scope="session")

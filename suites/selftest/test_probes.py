@@ -14,11 +14,11 @@ import torch
 import triton
 import triton.language as tl
 
-from rocassay.harness import ops
+from rocassay.harness import ops, prepared
 from rocassay.harness.cases import Case
 from rocassay.harness.engines.base import engine
 from rocassay.harness.engines.interpreter import InterpreterEngine
-from rocassay.harness.inputs import Operands
+from rocassay.harness.inputs import Operands, Stream
 from rocassay.harness.judge import Judge
 from rocassay.harness.probes import Allowance, BatchInvariance, Dispatch, Strides
 from rocassay.harness.probes.metamorphic import Transformed
@@ -33,6 +33,7 @@ from rocassay.suites.selftest.toys import (
     toy_case,
     toy_cases,
     toy_fault,
+    toy_inputs,
     toy_op,
 )
 
@@ -273,3 +274,23 @@ def test_a_golden_that_leaves_an_output_out_is_refused():
 
     with pytest.raises(ops.IncompleteOp, match="golden of op 'toy' says nothing of output out"):
         judged(double, golden=forgetful, cases=toy_cases)
+
+
+def test_what_a_process_keeps_is_what_it_judges_until_it_is_forgotten():
+    draws: list[Case] = []
+
+    def drawn(case: Case, stream: Stream) -> Operands:
+        draws.append(case)
+        return toy_inputs(case, stream)
+
+    prepared.remember(40)
+    try:
+        judged(double, inputs=drawn, probes=())
+        judge, once = Judge(Implementation(double), engine("interpreter"), "full", "run"), len(draws)
+        judge(toy_case())
+        assert len(draws) == once > 0
+        prepared.forget()
+        judge(toy_case())
+        assert len(draws) == 2 * once
+    finally:
+        prepared.remember(16)
