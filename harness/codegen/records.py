@@ -63,7 +63,7 @@ class Code(Model):
     unknown: tuple[str, ...] = ()
     """Mnemonics that the machine-code engine refuses, with its reasons."""
     unawaited: tuple[str, ...] = ()
-    """Barriers that a wave may pass before its accesses of local memory are done, in words."""
+    """Barriers that a wave may pass before its accesses of local memory are done, or why none could be judged."""
 
 
 class Recorded(Model):

@@ -31,7 +31,7 @@ def problems(code: Code, found: Sequence[Budget], *, pinned: bool) -> Iterator[s
     yield from _over(taken, budget_of(found, code.kernel, code.arch, code.fp8))
     case = Case.parse(code.id.rpartition("#")[0])
     yield from _foreign_arithmetic(frozenset(code.uses), expected(code.kernel, case), pinned=pinned)
-    yield from (f"{barrier}: another wave may see memory of before it" for barrier in code.unawaited)
+    yield from code.unawaited
     yield from (f"the machine-code engine does not know {refusal}" for refusal in code.unknown)
 
 

@@ -312,6 +312,11 @@ def test_an_lds_access_under_way_at_a_barrier_is_found_on_every_path(lines: tupl
     assert len(unawaited(kernel_text("\n".join(lines), 0, 0), "kernel")) == count
 
 
+def test_code_that_cannot_be_read_is_not_taken_for_code_without_a_finding():
+    (said,) = unawaited(kernel_text("ds_frobnicate v1, @@\ns_barrier", 0, 0), "kernel")
+    assert said.startswith("its barriers cannot be judged, ")
+
+
 def test_the_first_declaration_that_holds_counts(monkeypatch: pytest.MonkeyPatch):
     special = Arithmetic(("k",), frozenset({"fp8 product"}), frozenset(), when=lambda case: case.block_size == 16)
     general = Arithmetic(("k",), frozenset({"bf16 product"}), frozenset({"fp16 product"}))
